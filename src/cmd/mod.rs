@@ -1,0 +1,1 @@
+//! The command line and the shells of the roles.

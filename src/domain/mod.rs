@@ -1,0 +1,11 @@
+//! Pure facts and decisions: what a pod is, whether it is redirected, with which rules, and what a
+//! step or an error is called. No I/O, no serialisation: `std` and `ipnet` only.
+
+pub mod decision;
+pub mod failure;
+pub mod identity;
+pub mod pod;
+pub mod request;
+pub mod ruleset;
+pub mod settings;
+pub mod step;

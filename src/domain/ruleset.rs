@@ -1,0 +1,255 @@
+//! The one ruleset value of a pod: tables, chains and rules in their final order, independent of
+//! the backend that programs them. Every backend renders this value and is compared with it.
+
+use super::failure::Classify;
+use super::settings::RedirectSettings;
+use super::step::ErrorType;
+use ipnet::{IpNet, Ipv6Net};
+use std::fmt;
+use std::net::IpAddr;
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+/// A table; the backends know it by their own name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Table {
+    Mangle,
+    Nat,
+    Raw,
+}
+
+/// A chain: one of the kernel's hooks, or one of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Chain {
+    Prerouting,
+    Output,
+    Inbound,
+    Redirect,
+    InRedirect,
+    OutputOwn,
+    OutputDns,
+    Divert,
+    Tproxy,
+    Drop,
+}
+
+impl Chain {
+    /// Whether the chain is a hook that exists without us (`iptables`) or is a base chain (`nft`).
+    pub const fn is_hook(self) -> bool {
+        matches!(self, Chain::Prerouting | Chain::Output)
+    }
+
+    /// The chain's name in iptables.
+    pub const fn iptables_name(self) -> &'static str {
+        match self {
+            Chain::Prerouting => "PREROUTING",
+            Chain::Output => "OUTPUT",
+            Chain::Inbound => "ISTIO_INBOUND",
+            Chain::Redirect => "ISTIO_REDIRECT",
+            Chain::InRedirect => "ISTIO_IN_REDIRECT",
+            Chain::OutputOwn => "ISTIO_OUTPUT",
+            Chain::OutputDns => "ISTIO_OUTPUT_DNS",
+            Chain::Divert => "ISTIO_DIVERT",
+            Chain::Tproxy => "ISTIO_TPROXY",
+            Chain::Drop => "ISTIO_DROP",
+        }
+    }
+
+    /// The chain's name in nf_tables.
+    pub const fn nft_name(self) -> &'static str {
+        match self {
+            Chain::Prerouting => "prerouting",
+            Chain::Output => "output",
+            Chain::Inbound => "istio-inbound",
+            Chain::Redirect => "istio-redirect",
+            Chain::InRedirect => "istio-in-redirect",
+            Chain::OutputOwn => "istio-output",
+            Chain::OutputDns => "istio-output-dns",
+            Chain::Divert => "istio-divert",
+            Chain::Tproxy => "istio-tproxy",
+            Chain::Drop => "istio-drop",
+        }
+    }
+}
+
+/// A transport protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proto {
+    Tcp,
+    Udp,
+}
+
+/// A connection-tracking state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CtState {
+    Invalid,
+    RelatedOrEstablished,
+}
+
+/// One condition of a rule. `not` inverts it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Match {
+    InIface(String),
+    OutIface(String),
+    Proto(Proto),
+    Source {
+        net: IpNet,
+        not: bool,
+    },
+    Destination {
+        net: IpNet,
+        not: bool,
+    },
+    /// One port or several; a rule with it also matches a `Proto`.
+    DestinationPorts {
+        ports: Vec<u16>,
+        not: bool,
+    },
+    SourcePort(u16),
+    Uid {
+        id: u32,
+        not: bool,
+    },
+    Gid {
+        id: u32,
+        not: bool,
+    },
+    Mark {
+        value: u32,
+        not: bool,
+    },
+    ConnMark(u32),
+    Ct(CtState),
+}
+
+/// What a rule does with a packet that matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    Jump(Chain),
+    Return,
+    Accept,
+    Drop,
+    /// Redirect to a local port.
+    Redirect(u16),
+    /// Hand to a transparent listener on this port, mark the packet, accept.
+    Tproxy {
+        port: u16,
+        mark: u32,
+    },
+    SetMark(u32),
+    /// Connection mark from packet mark.
+    SaveMark,
+    /// Packet mark from connection mark.
+    RestoreMark,
+    CtZone(u16),
+}
+
+/// One rule. A `family` of `None` stands for every family that the ruleset has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub family: Option<Family>,
+    pub matches: Vec<Match>,
+    pub action: Action,
+}
+
+/// A chain with its rules in their final order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainRules {
+    pub table: Table,
+    pub chain: Chain,
+    pub rules: Vec<Rule>,
+}
+
+/// Policy routing for TPROXY: packets with `mark` are looked up in `table`, whose only route
+/// delivers everything locally through `lo`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TproxyRouting {
+    pub mark: u32,
+    pub table: u32,
+}
+
+/// All that a pod's namespace gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruleset {
+    /// Whether IPv6 rules are made. IPv4 rules always are; without IPv6 rules, IPv6 traffic is
+    /// left alone by every backend.
+    pub ipv6: bool,
+    /// The chains that have rules, grouped by table.
+    pub chains: Vec<ChainRules>,
+    /// TPROXY's policy routing, per family that has rules.
+    pub routing: Option<TproxyRouting>,
+    /// Addresses that `lo` must have (`::6`, from which the proxy speaks to the application).
+    pub loopback: Vec<Ipv6Net>,
+}
+
+impl Ruleset {
+    /// The number of rules, over all chains.
+    pub fn rule_count(&self) -> usize {
+        self.chains.iter().map(|chain| chain.rules.len()).sum()
+    }
+}
+
+/// The namespace has no address from which its family could be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoAddress;
+
+impl fmt::Display for NoAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no valid local IP address found: the pod's namespace has only loopback and link-local addresses; the CNI plugins before istio-cni must assign one")
+    }
+}
+
+impl std::error::Error for NoAddress {}
+
+impl Classify for NoAddress {
+    fn error_type(&self) -> ErrorType {
+        ErrorType::AddressMissing
+    }
+}
+
+/// One way in which what the kernel has differs from the ruleset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Where: backend's table and chain, `ip rule`, `ip route` or `lo`.
+    pub place: String,
+    /// What is wrong there, with the rule's text.
+    pub what: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.what)
+    }
+}
+
+/// Whether IPv6 rules are made for a namespace with these addresses, in the kernel's order.
+///
+/// Loopback and link-local addresses do not count. Without `dual_stack` the first address decides;
+/// with it any IPv6 address does.
+pub fn wants_ipv6(addresses: &[IpAddr], dual_stack: bool) -> Result<bool, NoAddress> {
+    let mut usable = addresses.iter().filter(|address| is_usable(address)).peekable();
+    let first = *usable.peek().ok_or(NoAddress)?;
+    Ok(if dual_stack { usable.any(IpAddr::is_ipv6) } else { first.is_ipv6() })
+}
+
+fn is_usable(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            !v4.is_loopback() && !v4.is_link_local() && !v4.is_unspecified() && v4.octets()[..3] != [224, 0, 0]
+        }
+        IpAddr::V6(v6) => {
+            let head = v6.segments()[0];
+            !v6.is_loopback() && !v6.is_unspecified() && head & 0xffc0 != 0xfe80 && head & 0xff0f != 0xff02
+        }
+    }
+}
+
+/// Builds the ruleset of a pod from its settings and its namespace's addresses.
+pub fn build(_settings: &RedirectSettings, _addresses: &[IpAddr]) -> Result<Ruleset, NoAddress> {
+    unimplemented!("rules helper")
+}

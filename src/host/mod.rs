@@ -1,0 +1,1 @@
+//! The kernel, files and commands: namespaces, nf_tables netlink, iptables, sockets, the spool file.

@@ -1,0 +1,1 @@
+//! The Kubernetes API: the pods of this node by watch, and one pod by request.

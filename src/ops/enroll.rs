@@ -1,0 +1,185 @@
+//! ADD and CHECK of one pod: look it up, decide, build its rules, program or compare them. The
+//! same sequence runs inside the agent and, without one, inside the plugin.
+
+use super::ports::{Applied, BoxedError, Namespaces, PodKernel, PodSource};
+use crate::domain::decision::{AnnotationError, Decision, decide};
+use crate::domain::failure::{Classify, Failure};
+use crate::domain::identity::{SpanId, TraceId, TraceLink};
+use crate::domain::pod::PodFacts;
+use crate::domain::request::{Answer, Command, Conclusion, Request};
+use crate::domain::ruleset::{Difference, Ruleset, build};
+use crate::domain::settings::RedirectSettings;
+use crate::domain::step::{ErrorType, Step};
+use crate::telemetry::event::Level;
+use crate::telemetry::story::{Open, Story, attribute};
+use std::os::fd::BorrowedFd;
+
+/// The annotation in which a workload carries a trace context of its creator.
+pub const TRACEPARENT_ANNOTATION: &str = "tracing.k8s.io/traceparent";
+
+/// Looks the pod up, decides, and programs (ADD) or compares (CHECK) its rules.
+///
+/// Never leaves half a ruleset: the kernel has either all of it or, on failure, what it had.
+pub fn conclude(
+    story: &Story,
+    request: &Request,
+    netns: BorrowedFd<'_>,
+    pods: &dyn PodSource,
+    namespaces: &dyn Namespaces,
+) -> Conclusion {
+    let mut conclusion = Conclusion { pod_uid: None, links: Vec::new(), result: Ok(Answer::Done) };
+    conclusion.result = enroll(story, request, netns, pods, namespaces, &mut conclusion);
+    conclusion
+}
+
+fn enroll(
+    story: &Story,
+    request: &Request,
+    netns: BorrowedFd<'_>,
+    pods: &dyn PodSource,
+    namespaces: &dyn Namespaces,
+    conclusion: &mut Conclusion,
+) -> Result<Answer, Failure> {
+    let pod = story.step(Step::PodLookup, |open| look_up(open, request, pods))?;
+    story.identify(&pod.uid);
+    conclusion.pod_uid = Some(pod.uid.clone());
+    conclusion.links.extend(annotated_link(&pod));
+    let settings = match story.step(Step::RedirectDecide, |open| decide_traced(open, &pod))? {
+        Decision::Enroll(settings) => settings,
+        Decision::Skip(skip) => {
+            story.log(
+                Level::Info,
+                "istio_cni.pod.skipped",
+                &skip.message,
+                vec![attribute("istio_cni.reason", skip.reason.name())],
+            );
+            return Ok(Answer::Skipped(skip.reason));
+        }
+    };
+    let command = request.command;
+    let entered = namespaces.inside(
+        netns,
+        request.backend,
+        &request.bounds,
+        Box::new(|kernel| match command {
+            Command::Check => compare(story, kernel, &settings),
+            _ => program(story, kernel, &settings),
+        }),
+    );
+    // Entering is a step only when it fails: it has no result of its own, and its time is the
+    // thread's start, which the first step inside already shows.
+    let applied = match entered {
+        Ok(result) => result?,
+        Err(error) => return story.step(Step::NetnsOpen, |_| Err::<Answer, BoxedError>(error)),
+    };
+    Ok(Answer::Enrolled { backend: applied.backend, changed: applied.changed })
+}
+
+fn look_up(open: &Open, request: &Request, pods: &dyn PodSource) -> Result<PodFacts, BoxedError> {
+    let found = pods.find(&request.pod, &request.bounds)?;
+    open.set("istio_cni.pod.source", found.source);
+    open.set("istio_cni.pod.attempts", found.attempts as usize);
+    Ok(found.facts)
+}
+
+fn decide_traced(open: &Open, pod: &PodFacts) -> Result<Decision, AnnotationError> {
+    let decision = decide(pod);
+    match &decision {
+        Ok(Decision::Enroll(_)) => open.set("istio_cni.decision", "enroll"),
+        Ok(Decision::Skip(skip)) => {
+            open.set("istio_cni.decision", "skip");
+            open.set("istio_cni.reason", skip.reason.name());
+        }
+        Err(_) => {}
+    }
+    decision
+}
+
+fn program(story: &Story, kernel: &mut dyn PodKernel, settings: &RedirectSettings) -> Result<Applied, Failure> {
+    let rules = build_rules(story, kernel, settings)?;
+    let applied = story.step(Step::RulesApply, |open| {
+        let applied = kernel.apply(&rules)?;
+        open.set("istio_cni.rules.backend", applied.backend.name());
+        open.set("istio_cni.rules.changed", applied.changed);
+        Ok::<_, BoxedError>(applied)
+    })?;
+    verify(story, kernel, &rules)?;
+    Ok(applied)
+}
+
+fn compare(story: &Story, kernel: &mut dyn PodKernel, settings: &RedirectSettings) -> Result<Applied, Failure> {
+    let rules = build_rules(story, kernel, settings)?;
+    let backend = verify(story, kernel, &rules)?;
+    Ok(Applied { backend, changed: false })
+}
+
+fn build_rules(story: &Story, kernel: &mut dyn PodKernel, settings: &RedirectSettings) -> Result<Ruleset, Failure> {
+    story.step(Step::RulesBuild, |open| {
+        let addresses = kernel.addresses()?;
+        let rules = build(settings, &addresses).map_err(BoxedError::new)?;
+        open.set("istio_cni.rules.count", rules.rule_count());
+        open.set("istio_cni.rules.ipv6", rules.ipv6);
+        Ok::<_, BoxedError>(rules)
+    })
+}
+
+fn verify(
+    story: &Story,
+    kernel: &mut dyn PodKernel,
+    rules: &Ruleset,
+) -> Result<crate::domain::request::Backend, Failure> {
+    story.step(Step::RulesVerify, |open| {
+        let (backend, differences) = kernel.differences(rules)?;
+        open.set("istio_cni.rules.backend", backend.name());
+        open.set("istio_cni.rules.differences", differences.len());
+        if differences.is_empty() { Ok(backend) } else { Err(BoxedError::new(Drifted(differences))) }
+    })
+}
+
+/// The namespace does not have the rules that it should have.
+#[derive(Debug, thiserror::Error)]
+#[error("the rules in the pod's network namespace differ from what its annotations ask for: {}; delete the pod so that it is set up again, and find out what else writes rules there", listed(.0))]
+pub struct Drifted(pub Vec<Difference>);
+
+impl Classify for Drifted {
+    fn error_type(&self) -> ErrorType {
+        ErrorType::RulesDrifted
+    }
+}
+
+/// The first few differences, and how many more there are.
+fn listed(differences: &[Difference]) -> String {
+    const SHOWN: usize = 5;
+    let mut text: Vec<String> = differences.iter().take(SHOWN).map(Difference::to_string).collect();
+    if differences.len() > SHOWN {
+        text.push(format!("and {} more", differences.len() - SHOWN));
+    }
+    text.join("; ")
+}
+
+/// The trace context that the pod's creator left in an annotation, as a link.
+fn annotated_link(pod: &PodFacts) -> Option<TraceLink> {
+    let link = parse_traceparent(pod.annotations.get(TRACEPARENT_ANNOTATION)?)?;
+    Some(TraceLink { source: "annotation", ..link })
+}
+
+/// Parses a W3C `traceparent`; anything malformed is no context.
+pub fn parse_traceparent(text: &str) -> Option<TraceLink> {
+    let mut parts = text.trim().split('-');
+    let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let later_version_may_have_more = version != "00";
+    if version.len() != 2 || version == "ff" || u8::from_str_radix(version, 16).is_err() || flags.len() != 2 {
+        return None;
+    }
+    if parts.next().is_some() && !later_version_may_have_more {
+        return None;
+    }
+    Some(TraceLink {
+        trace_id: TraceId::from_hex(trace)?,
+        span_id: SpanId::from_hex(span)?,
+        flags: u8::from_str_radix(flags, 16).ok()?,
+        state: String::new(),
+        source: "environment",
+        baggage: Vec::new(),
+    })
+}

@@ -1,0 +1,4 @@
+//! Use cases as sequences of steps, and the traits that the rooms below them implement.
+
+pub mod enroll;
+pub mod ports;

@@ -1,0 +1,102 @@
+//! What the use cases need of the world: pods, and the kernel of a pod's namespace.
+
+use crate::domain::failure::{Classify, Failure};
+use crate::domain::pod::{PodFacts, PodRef};
+use crate::domain::request::{Backend, Bounds};
+use crate::domain::ruleset::{Difference, Ruleset};
+use crate::domain::step::ErrorType;
+use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
+
+/// Any classified error, as the traits return it.
+#[derive(Debug)]
+pub struct BoxedError(Box<dyn Classify + Send + Sync>);
+
+impl BoxedError {
+    /// Boxes a room's own error.
+    pub fn new(error: impl Classify + Send + Sync + 'static) -> BoxedError {
+        BoxedError(Box::new(error))
+    }
+}
+
+impl std::fmt::Display for BoxedError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for BoxedError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+impl Classify for BoxedError {
+    fn error_type(&self) -> ErrorType {
+        self.0.error_type()
+    }
+
+    fn retryable(&self) -> bool {
+        self.0.retryable()
+    }
+
+    fn code(&self) -> u32 {
+        self.0.code()
+    }
+}
+
+/// Where a pod's API object comes from: the agent's cache, or the API server.
+pub trait PodSource: Sync {
+    /// Finds the pod that the runtime means, with the same UID, within the bounds.
+    fn find(&self, pod: &PodRef, bounds: &Bounds) -> Result<FoundPod, BoxedError>;
+}
+
+/// A pod, and how it was found.
+pub struct FoundPod {
+    pub facts: PodFacts,
+    /// `cache` or `api`.
+    pub source: &'static str,
+    /// How many times it was asked for.
+    pub attempts: u32,
+}
+
+/// The kernel of one network namespace, seen from a thread that entered it.
+pub trait PodKernel {
+    /// The addresses of the namespace in the kernel's order (IPv4 first).
+    fn addresses(&mut self) -> Result<Vec<IpAddr>, BoxedError>;
+
+    /// Makes the namespace have exactly these rules of ours, in one transaction per table or
+    /// family. What is there already and equal is not touched.
+    fn apply(&mut self, rules: &Ruleset) -> Result<Applied, BoxedError>;
+
+    /// Reads the rules back and lists every difference; empty means equal. Also says by which
+    /// backend the rules were looked for.
+    fn differences(&mut self, rules: &Ruleset) -> Result<(Backend, Vec<Difference>), BoxedError>;
+}
+
+/// What [`PodKernel::apply`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The backend that was used; never `Auto`.
+    pub backend: Backend,
+    /// False when the rules were there already.
+    pub changed: bool,
+}
+
+/// The work done inside a namespace.
+pub type Work<'a> = Box<dyn FnOnce(&mut dyn PodKernel) -> Result<Applied, Failure> + Send + 'a>;
+
+/// Gives access to the kernel of network namespaces.
+pub trait Namespaces: Sync {
+    /// Runs `work` on a fresh thread inside the namespace, holding the namespace's lock.
+    ///
+    /// The outer error is that the namespace could not be entered or locked; it is the caller's
+    /// `netns.open` step.
+    fn inside(
+        &self,
+        netns: BorrowedFd<'_>,
+        backend: Backend,
+        bounds: &Bounds,
+        work: Work<'_>,
+    ) -> Result<Result<Applied, Failure>, BoxedError>;
+}

@@ -1,0 +1,5 @@
+//! The one way to tell what happens: a step is run here and becomes a span, a histogram sample and
+//! a log record by construction. Also OTLP export, the metrics registry and the typed log events.
+
+pub mod event;
+pub mod story;

@@ -1,0 +1,341 @@
+//! A request's story: the recorder that runs its steps and collects spans and log records until
+//! the request is answered, so that telling it never delays the answer.
+//!
+//! Whoever finished the request hands the collected [`Batch`] on: the plugin to the agent or the
+//! spool, the agent to its pipeline, which also derives the histogram samples from the spans.
+
+use super::event::Level;
+use crate::domain::failure::{Classify, Failure};
+use crate::domain::identity::{SpanId, TraceId, TraceLink};
+use crate::domain::pod::PodRef;
+use crate::domain::step::{ErrorType, Step};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use opentelemetry_proto::tonic::trace::v1::{Span, Status, span, status};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Finished spans and log records, in OTLP's own types, without their resource.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    pub spans: Vec<Span>,
+    pub logs: Vec<LogRecord>,
+}
+
+/// The recorder of one request. Shared by reference with the thread that enters the namespace.
+pub struct Story {
+    clock: Clock,
+    level: Level,
+    state: Mutex<State>,
+    /// Sees each log record as it is made (the plugin's standard error).
+    console: Option<fn(&LogRecord, &PodRef)>,
+}
+
+struct State {
+    trace: TraceId,
+    pod: PodRef,
+    parent: Option<SpanId>,
+    batch: Batch,
+}
+
+/// Wall-clock times that never run backwards: one reading of the wall clock, then the monotonic one.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    wall_ns: u64,
+    start: Instant,
+}
+
+impl Clock {
+    /// Reads both clocks.
+    pub fn start() -> Clock {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Clock { wall_ns: u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX), start: Instant::now() }
+    }
+
+    /// Nanoseconds since the epoch, now.
+    pub fn now_ns(&self) -> u64 {
+        self.wall_ns.saturating_add(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// Nanoseconds since the epoch when the clock was started.
+    pub fn start_ns(&self) -> u64 {
+        self.wall_ns
+    }
+}
+
+/// The open span of a step, for its attributes.
+pub struct Open {
+    attributes: Mutex<Vec<KeyValue>>,
+    links: Mutex<Vec<span::Link>>,
+}
+
+impl Open {
+    /// Sets an attribute.
+    pub fn set(&self, key: &'static str, value: impl Into<Attribute>) {
+        lock(&self.attributes).push(attribute(key, value));
+    }
+
+    /// Adds a link to a span of another trace.
+    pub fn link(&self, link: &TraceLink) {
+        let mut attributes = vec![attribute("istio_cni.link.source", link.source)];
+        attributes.extend(link.baggage.iter().map(|(key, value)| KeyValue {
+            key: format!("istio_cni.link.baggage.{key}"),
+            value: Attribute::from(value.as_str()).0,
+            ..KeyValue::default()
+        }));
+        lock(&self.links).push(span::Link {
+            trace_id: link.trace_id.0.to_vec(),
+            span_id: link.span_id.0.to_vec(),
+            trace_state: link.state.clone(),
+            flags: u32::from(link.flags),
+            attributes,
+            dropped_attributes_count: 0,
+        });
+    }
+}
+
+/// A value of an attribute: text, integer, boolean or a list of texts.
+pub struct Attribute(Option<AnyValue>);
+
+impl From<&str> for Attribute {
+    fn from(text: &str) -> Self {
+        Attribute(Some(AnyValue { value: Some(Value::StringValue(text.to_owned())) }))
+    }
+}
+
+impl From<String> for Attribute {
+    fn from(text: String) -> Self {
+        Attribute(Some(AnyValue { value: Some(Value::StringValue(text)) }))
+    }
+}
+
+impl From<bool> for Attribute {
+    fn from(value: bool) -> Self {
+        Attribute(Some(AnyValue { value: Some(Value::BoolValue(value)) }))
+    }
+}
+
+impl From<usize> for Attribute {
+    fn from(value: usize) -> Self {
+        Attribute(Some(AnyValue { value: Some(Value::IntValue(i64::try_from(value).unwrap_or(i64::MAX))) }))
+    }
+}
+
+impl From<Vec<String>> for Attribute {
+    fn from(texts: Vec<String>) -> Self {
+        let values = texts.into_iter().filter_map(|text| Attribute::from(text).0).collect();
+        Attribute(Some(AnyValue { value: Some(Value::ArrayValue(ArrayValue { values })) }))
+    }
+}
+
+/// An OTLP attribute.
+pub fn attribute(key: &str, value: impl Into<Attribute>) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: value.into().0, ..KeyValue::default() }
+}
+
+impl Story {
+    /// Begins the story of one request. `parent` is the span under which this process' steps
+    /// stand; `console` sees each log record as it is made.
+    pub fn begin(
+        clock: Clock,
+        trace: TraceId,
+        parent: Option<SpanId>,
+        pod: PodRef,
+        level: Level,
+        console: Option<fn(&LogRecord, &PodRef)>,
+    ) -> Story {
+        Story { clock, level, state: Mutex::new(State { trace, pod, parent, batch: Batch::default() }), console }
+    }
+
+    /// Runs a step: a span with the outcome, and one log record (debug when it went well, error
+    /// where the error was born). Steps inside `run` become its children.
+    pub fn step<T, E: Classify>(&self, step: Step, run: impl FnOnce(&Open) -> Result<T, E>) -> Result<T, Failure> {
+        let open = Open { attributes: Mutex::default(), links: Mutex::default() };
+        let id = random_span_id();
+        let start = self.clock.now_ns();
+        let outer = lock(&self.state).parent.replace(id);
+        let result = run(&open).map_err(|error| Failure::from_error(step, &error));
+        lock(&self.state).parent = outer;
+        self.finish(step.name(), id, outer, start, open, result.as_ref().err(), true);
+        result
+    }
+
+    /// Runs the whole request as the span `name`, below the pod's root span.
+    pub fn request<T>(&self, name: &'static str, run: impl FnOnce(&Open) -> Result<T, Failure>) -> Result<T, Failure> {
+        let open = Open { attributes: Mutex::default(), links: Mutex::default() };
+        let id = random_span_id();
+        let outer = lock(&self.state).parent.replace(id);
+        let result = run(&open);
+        let parent = outer.map(|_| lock(&self.state).trace.root_span());
+        lock(&self.state).parent = outer;
+        self.finish(name, id, parent, self.clock.start_ns(), open, result.as_ref().err(), false);
+        result
+    }
+
+    /// Once the pod is known, its API UID names the trace and stands on every span and log.
+    pub fn identify(&self, pod_uid: &str) {
+        let mut state = lock(&self.state);
+        state.trace = TraceId::of_pod(pod_uid);
+        state.pod.uid = Some(pod_uid.to_owned());
+    }
+
+    /// The span under which a step of another process belongs now, and the trace.
+    pub fn context(&self) -> (TraceId, Option<SpanId>) {
+        let state = lock(&self.state);
+        (state.trace, state.parent)
+    }
+
+    /// Writes a log record of this request, unless its level is below the threshold.
+    pub fn log(&self, level: Level, event_name: &'static str, message: &str, attributes: Vec<KeyValue>) {
+        if level < self.level || level == Level::Off {
+            return;
+        }
+        let span_id = lock(&self.state).parent;
+        self.write_log(level, event_name, message, attributes, span_id);
+    }
+
+    /// Ends the story: every record gets the trace id and the pod's identity known by now.
+    pub fn into_batch(self) -> Batch {
+        let State { trace, pod, mut batch, .. } = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let identity = identity_attributes(&pod);
+        for span in &mut batch.spans {
+            span.trace_id = trace.0.to_vec();
+            span.attributes.extend(identity.iter().cloned());
+        }
+        for log in &mut batch.logs {
+            log.trace_id = trace.0.to_vec();
+            log.attributes.extend(identity.iter().cloned());
+        }
+        batch
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the one place where a span is made")]
+    fn finish(
+        &self,
+        name: &'static str,
+        id: SpanId,
+        parent: Option<SpanId>,
+        start: u64,
+        open: Open,
+        failure: Option<&Failure>,
+        log: bool,
+    ) {
+        let end = self.clock.now_ns();
+        let mut attributes = open.attributes.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut status = Status::default();
+        if let Some(failure) = failure {
+            attributes.push(attribute("error.type", failure.error_type.as_str()));
+            status = Status { code: status::StatusCode::Error.into(), message: failure.message.clone() };
+        }
+        if log {
+            self.log_step(name, id, end.saturating_sub(start), failure);
+        }
+        lock(&self.state).batch.spans.push(Span {
+            span_id: id.0.to_vec(),
+            parent_span_id: parent.map(|id| id.0.to_vec()).unwrap_or_default(),
+            flags: 1,
+            name: name.to_owned(),
+            kind: span::SpanKind::Internal.into(),
+            start_time_unix_nano: start,
+            end_time_unix_nano: end,
+            attributes,
+            links: open.links.into_inner().unwrap_or_else(PoisonError::into_inner),
+            status: Some(status),
+            ..Span::default()
+        });
+    }
+
+    fn log_step(&self, name: &'static str, id: SpanId, duration_ns: u64, failure: Option<&Failure>) {
+        let level = if failure.is_some() { Level::Error } else { Level::Debug };
+        if level < self.level || self.level == Level::Off {
+            return;
+        }
+        let mut attributes = vec![attribute("istio_cni.step", name)];
+        let message = match failure {
+            Some(failure) => {
+                attributes.push(attribute("error.type", failure.error_type.as_str()));
+                format!("{name} failed after {}: {}", Millis(duration_ns), failure.message)
+            }
+            None => format!("{name} done in {}", Millis(duration_ns)),
+        };
+        let event = if failure.is_some() { "istio_cni.step.failed" } else { "istio_cni.step.done" };
+        self.write_log(level, event, &message, attributes, Some(id));
+    }
+
+    fn write_log(
+        &self,
+        level: Level,
+        event_name: &'static str,
+        message: &str,
+        attributes: Vec<KeyValue>,
+        span_id: Option<SpanId>,
+    ) {
+        let now = self.clock.now_ns();
+        let record = LogRecord {
+            time_unix_nano: now,
+            observed_time_unix_nano: now,
+            severity_number: level.severity().into(),
+            severity_text: level.name().to_owned(),
+            body: Attribute::from(message).0,
+            attributes,
+            flags: 1,
+            span_id: span_id.map(|id| id.0.to_vec()).unwrap_or_default(),
+            event_name: event_name.to_owned(),
+            ..LogRecord::default()
+        };
+        let mut state = lock(&self.state);
+        if let Some(console) = self.console {
+            console(&record, &state.pod);
+        }
+        state.batch.logs.push(record);
+    }
+}
+
+/// Milliseconds with three decimals, for people.
+struct Millis(u64);
+
+impl std::fmt::Display for Millis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{:03} ms", self.0 / 1_000_000, self.0 / 1_000 % 1_000)
+    }
+}
+
+fn identity_attributes(pod: &PodRef) -> Vec<KeyValue> {
+    let mut attributes = Vec::with_capacity(3);
+    if !pod.name.is_empty() {
+        attributes.push(attribute("k8s.pod.name", pod.name.as_str()));
+        attributes.push(attribute("k8s.namespace.name", pod.namespace.as_str()));
+    }
+    if let Some(uid) = pod.uid.as_deref().filter(|uid| !uid.is_empty()) {
+        attributes.push(attribute("k8s.pod.uid", uid));
+    }
+    attributes
+}
+
+/// A random span id. Should the kernel give no randomness, time and address stand in: a span id
+/// must be unique in its trace, not secret.
+pub fn random_span_id() -> SpanId {
+    let mut id = [0_u8; 8];
+    if getrandom::fill(&mut id).is_err() || id == [0; 8] {
+        let now = Clock::start().wall_ns ^ (std::ptr::from_ref(&id) as u64).rotate_left(32);
+        id = now.max(1).to_be_bytes();
+    }
+    SpanId(id)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The `error.type` of a span, read back from its attributes.
+pub fn error_type_of(span: &Span) -> Option<ErrorType> {
+    text_attribute(&span.attributes, "error.type").and_then(ErrorType::from_text)
+}
+
+/// The text value of an attribute.
+pub fn text_attribute<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
+    attributes.iter().find(|kv| kv.key == key).and_then(|kv| match kv.value.as_ref()?.value.as_ref()? {
+        Value::StringValue(text) => Some(text.as_str()),
+        _ => None,
+    })
+}

@@ -1,0 +1,2 @@
+//! Pure serde of what crosses a process boundary: CNI configuration and results, the agent's
+//! socket protocol, the spool's framing.
