@@ -1,2 +1,3 @@
 //! Pure serde of what crosses a process boundary: CNI configuration and results, the agent's
 //! socket protocol, the spool's framing.
+pub mod agent;
