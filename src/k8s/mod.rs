@@ -1,1 +1,3 @@
 //! The Kubernetes API: the pods of this node by watch, and one pod by request.
+
+pub mod pod;

@@ -1,0 +1,186 @@
+//! The Pod object as the API server (or a file) gives it, cut down to what the software reads.
+//! Unknown fields are ignored and `null` stands for absent, as in the API's own conventions.
+
+use crate::domain::pod::{Container, PodFacts};
+use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
+
+/// A `v1` Pod.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Pod {
+    /// `Pod`, when the object says so; list items have none.
+    #[serde(default, deserialize_with = "or_default")]
+    pub kind: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub metadata: Metadata,
+    #[serde(default, deserialize_with = "or_default")]
+    pub spec: PodSpec,
+}
+
+/// `metadata`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metadata {
+    #[serde(default, deserialize_with = "or_default")]
+    pub name: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub namespace: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub uid: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub resource_version: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub labels: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// `spec`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodSpec {
+    #[serde(default, deserialize_with = "or_default")]
+    pub node_name: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub init_containers: Vec<PodContainer>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub containers: Vec<PodContainer>,
+}
+
+/// One entry of `spec.containers` or `spec.initContainers`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodContainer {
+    #[serde(default, deserialize_with = "or_default")]
+    pub name: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub args: Vec<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub env: Vec<EnvVar>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub security_context: SecurityContext,
+}
+
+/// One entry of a container's `env`. A `valueFrom` leaves `value` empty.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct EnvVar {
+    #[serde(default, deserialize_with = "or_default")]
+    pub name: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub value: String,
+}
+
+/// A container's `securityContext`.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecurityContext {
+    #[serde(default)]
+    pub run_as_user: Option<i64>,
+    #[serde(default)]
+    pub run_as_group: Option<i64>,
+}
+
+/// Reads `null` as the type's default.
+fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+impl Pod {
+    /// The facts on which decision, rules and trace rest; init containers come first.
+    pub fn into_facts(self) -> PodFacts {
+        let PodSpec { init_containers, containers, .. } = self.spec;
+        PodFacts {
+            namespace: self.metadata.namespace,
+            name: self.metadata.name,
+            uid: self.metadata.uid,
+            labels: self.metadata.labels,
+            annotations: self.metadata.annotations,
+            containers: init_containers.into_iter().chain(containers).map(Container::from).collect(),
+        }
+    }
+}
+
+impl From<Pod> for PodFacts {
+    fn from(pod: Pod) -> PodFacts {
+        pod.into_facts()
+    }
+}
+
+impl From<PodContainer> for Container {
+    fn from(container: PodContainer) -> Container {
+        Container {
+            name: container.name,
+            args: container.args,
+            env: container.env.into_iter().map(|entry| (entry.name, entry.value)).collect(),
+            run_as_user: container.security_context.run_as_user,
+            run_as_group: container.security_context.run_as_group,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn facts(pod: serde_json::Value) -> PodFacts {
+        serde_json::from_value::<Pod>(pod).unwrap().into_facts()
+    }
+
+    #[test]
+    fn a_pod_of_the_api_server_becomes_facts_with_init_containers_first() {
+        let facts = facts(json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "web-0", "namespace": "shop", "uid": "u-1", "labels": {"app": "web"},
+                         "annotations": {"sidecar.istio.io/status": "{}"}, "managedFields": [{"manager": "x"}]},
+            "spec": {
+                "nodeName": "node-a", "tolerations": [],
+                "containers": [{"name": "web", "image": "web"}],
+                "initContainers": [{"name": "istio-proxy", "args": ["proxy", "sidecar"],
+                    "env": [{"name": "A", "value": "1"}, {"name": "B", "valueFrom": {"fieldRef": {}}}],
+                    "securityContext": {"runAsUser": 1337, "runAsGroup": 0, "privileged": false}}]
+            },
+            "status": {"phase": "Pending"}
+        }));
+        assert_eq!((facts.namespace.as_str(), facts.name.as_str(), facts.uid.as_str()), ("shop", "web-0", "u-1"));
+        assert_eq!(facts.labels["app"], "web");
+        assert_eq!(facts.annotations["sidecar.istio.io/status"], "{}");
+        let [proxy, web] = &facts.containers[..] else { panic!("two containers, got {:?}", facts.containers) };
+        assert_eq!((proxy.name.as_str(), web.name.as_str()), ("istio-proxy", "web"));
+        assert_eq!(proxy.args, ["proxy", "sidecar"]);
+        assert_eq!(proxy.env, [("A".to_owned(), "1".to_owned()), ("B".to_owned(), String::new())]);
+        assert_eq!((proxy.run_as_user, proxy.run_as_group), (Some(1337), Some(0)));
+        assert_eq!((web.run_as_user, web.run_as_group), (None, None));
+    }
+
+    #[test]
+    fn nulls_and_absent_fields_are_empty() {
+        let nulls = facts(json!({
+            "kind": null,
+            "metadata": {"name": "a", "namespace": null, "uid": null, "labels": null, "annotations": null},
+            "spec": {"initContainers": null, "containers": [
+                {"name": "c", "args": null, "env": null, "securityContext": null},
+                {"name": "d", "env": [{"name": "E", "value": null}], "securityContext": {"runAsUser": null}}]}
+        }));
+        assert_eq!(nulls.namespace, "");
+        assert_eq!(nulls.containers.len(), 2);
+        assert_eq!(nulls.containers[1].env, [("E".to_owned(), String::new())]);
+        assert_eq!(facts(json!({})), PodFacts::default());
+    }
+
+    #[test]
+    fn a_wrong_type_is_an_error_and_no_guess() {
+        for bad in [
+            json!({"metadata": {"annotations": {"traffic.sidecar.istio.io/excludeInboundPorts": 8080}}}),
+            json!({"metadata": {"name": 1}}),
+            json!({"spec": {"containers": {}}}),
+            json!({"spec": {"containers": [{"securityContext": {"runAsUser": "1337"}}]}}),
+        ] {
+            assert!(serde_json::from_value::<Pod>(bad.clone()).is_err(), "{bad} was read as a pod");
+        }
+    }
+}
