@@ -10,7 +10,8 @@ use crate::domain::request::{Answer, Command, Conclusion, Request};
 use crate::domain::ruleset::{Difference, Ruleset, build};
 use crate::domain::settings::RedirectSettings;
 use crate::domain::step::{ErrorType, Step};
-use crate::telemetry::event::Level;
+use crate::telemetry::event::{self, Level};
+use crate::telemetry::keys;
 use crate::telemetry::story::{Open, Story, attribute};
 use std::os::fd::BorrowedFd;
 
@@ -49,9 +50,9 @@ fn enroll(
         Decision::Skip(skip) => {
             story.log(
                 Level::Info,
-                "istio_cni.pod.skipped",
+                event::POD_SKIPPED,
                 &skip.message,
-                vec![attribute("istio_cni.reason", skip.reason.name())],
+                vec![attribute(keys::REASON, skip.reason.name())],
             );
             return Ok(Answer::Skipped(skip.reason));
         }
@@ -77,18 +78,18 @@ fn enroll(
 
 fn look_up(open: &Open, request: &Request, pods: &dyn PodSource) -> Result<PodFacts, BoxedError> {
     let found = pods.find(&request.pod, &request.bounds)?;
-    open.set("istio_cni.pod.source", found.source);
-    open.set("istio_cni.pod.attempts", found.attempts as usize);
+    open.set(keys::POD_SOURCE, found.source);
+    open.set(keys::POD_ATTEMPTS, found.attempts as usize);
     Ok(found.facts)
 }
 
 fn decide_traced(open: &Open, pod: &PodFacts) -> Result<Decision, AnnotationError> {
     let decision = decide(pod);
     match &decision {
-        Ok(Decision::Enroll(_)) => open.set("istio_cni.decision", "enroll"),
+        Ok(Decision::Enroll(_)) => open.set(keys::DECISION, "enroll"),
         Ok(Decision::Skip(skip)) => {
-            open.set("istio_cni.decision", "skip");
-            open.set("istio_cni.reason", skip.reason.name());
+            open.set(keys::DECISION, "skip");
+            open.set(keys::REASON, skip.reason.name());
         }
         Err(_) => {}
     }
@@ -99,8 +100,8 @@ fn program(story: &Story, kernel: &mut dyn PodKernel, settings: &RedirectSetting
     let rules = build_rules(story, kernel, settings)?;
     let applied = story.step(Step::RulesApply, |open| {
         let applied = kernel.apply(&rules)?;
-        open.set("istio_cni.rules.backend", applied.backend.name());
-        open.set("istio_cni.rules.changed", applied.changed);
+        open.set(keys::RULES_BACKEND, applied.backend.name());
+        open.set(keys::RULES_CHANGED, applied.changed);
         Ok::<_, BoxedError>(applied)
     })?;
     verify(story, kernel, &rules)?;
@@ -117,8 +118,8 @@ fn build_rules(story: &Story, kernel: &mut dyn PodKernel, settings: &RedirectSet
     story.step(Step::RulesBuild, |open| {
         let addresses = kernel.addresses()?;
         let rules = build(settings, &addresses).map_err(BoxedError::new)?;
-        open.set("istio_cni.rules.count", rules.rule_count());
-        open.set("istio_cni.rules.ipv6", rules.ipv6);
+        open.set(keys::RULES_COUNT, rules.rule_count());
+        open.set(keys::RULES_IPV6, rules.ipv6);
         Ok::<_, BoxedError>(rules)
     })
 }
@@ -130,8 +131,8 @@ fn verify(
 ) -> Result<crate::domain::request::Backend, Failure> {
     story.step(Step::RulesVerify, |open| {
         let (backend, differences) = kernel.differences(rules)?;
-        open.set("istio_cni.rules.backend", backend.name());
-        open.set("istio_cni.rules.differences", differences.len());
+        open.set(keys::RULES_BACKEND, backend.name());
+        open.set(keys::RULES_DIFFERENCES, differences.len());
         if differences.is_empty() { Ok(backend) } else { Err(BoxedError::new(Drifted(differences))) }
     })
 }

@@ -1,4 +1,4 @@
-//! Typed log events: each has a name, a severity and a wording that people can rely on.
+//! The closed list of log events that a request's story tells, and the severities.
 
 use opentelemetry_proto::tonic::logs::v1::SeverityNumber;
 
@@ -36,6 +36,16 @@ impl Level {
         }
     }
 
+    /// The level of an OTLP severity number, which has four grades of each.
+    pub const fn of_severity(number: i32) -> Level {
+        match number {
+            ..=8 => Level::Debug,
+            9..=12 => Level::Info,
+            13..=16 => Level::Warn,
+            _ => Level::Error,
+        }
+    }
+
     /// OTLP severity.
     pub const fn severity(self) -> SeverityNumber {
         match self {
@@ -45,4 +55,33 @@ impl Level {
             Level::Error | Level::Off => SeverityNumber::Error,
         }
     }
+}
+
+/// The name of a log event. Names can only be declared in this room, so the list is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventName(pub(super) &'static str);
+
+impl EventName {
+    /// The name as OTLP has it.
+    pub const fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+macro_rules! event_names {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal;)*) => {
+        $($(#[doc = $doc])+ pub const $name: EventName = EventName($text);)*
+
+        /// Every event of a story.
+        pub const ALL: &[EventName] = &[$($name,)*];
+    };
+}
+
+event_names! {
+    /// A step went well.
+    STEP_DONE = "istio_cni.step.done";
+    /// A step failed; the error was born there.
+    STEP_FAILED = "istio_cni.step.failed";
+    /// The pod gets no rules, and why.
+    POD_SKIPPED = "istio_cni.pod.skipped";
 }

@@ -2,4 +2,6 @@
 //! a log record by construction. Also OTLP export, the metrics registry and the typed log events.
 
 pub mod event;
+pub mod keys;
+pub mod outcome;
 pub mod story;

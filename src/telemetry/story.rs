@@ -4,7 +4,8 @@
 //! Whoever finished the request hands the collected [`Batch`] on: the plugin to the agent or the
 //! spool, the agent to its pipeline, which also derives the histogram samples from the spans.
 
-use super::event::Level;
+use super::event::{self, EventName, Level};
+use super::keys::{self, Key};
 use crate::domain::failure::{Classify, Failure};
 use crate::domain::identity::{SpanId, TraceId, TraceLink};
 use crate::domain::pod::PodRef;
@@ -71,15 +72,15 @@ pub struct Open {
 
 impl Open {
     /// Sets an attribute.
-    pub fn set(&self, key: &'static str, value: impl Into<Attribute>) {
+    pub fn set(&self, key: Key, value: impl Into<Attribute>) {
         lock(&self.attributes).push(attribute(key, value));
     }
 
     /// Adds a link to a span of another trace.
     pub fn link(&self, link: &TraceLink) {
-        let mut attributes = vec![attribute("istio_cni.link.source", link.source)];
+        let mut attributes = vec![attribute(keys::LINK_SOURCE, link.source)];
         attributes.extend(link.baggage.iter().map(|(key, value)| KeyValue {
-            key: format!("istio_cni.link.baggage.{key}"),
+            key: format!("{}{key}", keys::LINK_BAGGAGE_PREFIX),
             value: Attribute::from(value.as_str()).0,
             ..KeyValue::default()
         }));
@@ -109,6 +110,18 @@ impl From<String> for Attribute {
     }
 }
 
+impl From<i64> for Attribute {
+    fn from(value: i64) -> Self {
+        Attribute(Some(AnyValue { value: Some(Value::IntValue(value)) }))
+    }
+}
+
+impl From<u64> for Attribute {
+    fn from(value: u64) -> Self {
+        Attribute::from(i64::try_from(value).unwrap_or(i64::MAX))
+    }
+}
+
 impl From<bool> for Attribute {
     fn from(value: bool) -> Self {
         Attribute(Some(AnyValue { value: Some(Value::BoolValue(value)) }))
@@ -117,7 +130,7 @@ impl From<bool> for Attribute {
 
 impl From<usize> for Attribute {
     fn from(value: usize) -> Self {
-        Attribute(Some(AnyValue { value: Some(Value::IntValue(i64::try_from(value).unwrap_or(i64::MAX))) }))
+        Attribute::from(i64::try_from(value).unwrap_or(i64::MAX))
     }
 }
 
@@ -129,8 +142,8 @@ impl From<Vec<String>> for Attribute {
 }
 
 /// An OTLP attribute.
-pub fn attribute(key: &str, value: impl Into<Attribute>) -> KeyValue {
-    KeyValue { key: key.to_owned(), value: value.into().0, ..KeyValue::default() }
+pub fn attribute(key: Key, value: impl Into<Attribute>) -> KeyValue {
+    KeyValue { key: key.as_str().to_owned(), value: value.into().0, ..KeyValue::default() }
 }
 
 impl Story {
@@ -186,7 +199,7 @@ impl Story {
     }
 
     /// Writes a log record of this request, unless its level is below the threshold.
-    pub fn log(&self, level: Level, event_name: &'static str, message: &str, attributes: Vec<KeyValue>) {
+    pub fn log(&self, level: Level, event_name: EventName, message: &str, attributes: Vec<KeyValue>) {
         if level < self.level || level == Level::Off {
             return;
         }
@@ -224,7 +237,7 @@ impl Story {
         let mut attributes = open.attributes.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut status = Status::default();
         if let Some(failure) = failure {
-            attributes.push(attribute("error.type", failure.error_type.as_str()));
+            attributes.push(attribute(keys::ERROR_TYPE, failure.error_type.as_str()));
             status = Status { code: status::StatusCode::Error.into(), message: failure.message.clone() };
         }
         if log {
@@ -250,22 +263,22 @@ impl Story {
         if level < self.level || self.level == Level::Off {
             return;
         }
-        let mut attributes = vec![attribute("istio_cni.step", name)];
+        let mut attributes = vec![attribute(keys::STEP, name)];
         let message = match failure {
             Some(failure) => {
-                attributes.push(attribute("error.type", failure.error_type.as_str()));
+                attributes.push(attribute(keys::ERROR_TYPE, failure.error_type.as_str()));
                 format!("{name} failed after {}: {}", Millis(duration_ns), failure.message)
             }
             None => format!("{name} done in {}", Millis(duration_ns)),
         };
-        let event = if failure.is_some() { "istio_cni.step.failed" } else { "istio_cni.step.done" };
-        self.write_log(level, event, &message, attributes, Some(id));
+        let event_name = if failure.is_some() { event::STEP_FAILED } else { event::STEP_DONE };
+        self.write_log(level, event_name, &message, attributes, Some(id));
     }
 
     fn write_log(
         &self,
         level: Level,
-        event_name: &'static str,
+        event_name: EventName,
         message: &str,
         attributes: Vec<KeyValue>,
         span_id: Option<SpanId>,
@@ -280,7 +293,7 @@ impl Story {
             attributes,
             flags: 1,
             span_id: span_id.map(|id| id.0.to_vec()).unwrap_or_default(),
-            event_name: event_name.to_owned(),
+            event_name: event_name.as_str().to_owned(),
             ..LogRecord::default()
         };
         let mut state = lock(&self.state);
@@ -303,11 +316,11 @@ impl std::fmt::Display for Millis {
 fn identity_attributes(pod: &PodRef) -> Vec<KeyValue> {
     let mut attributes = Vec::with_capacity(3);
     if !pod.name.is_empty() {
-        attributes.push(attribute("k8s.pod.name", pod.name.as_str()));
-        attributes.push(attribute("k8s.namespace.name", pod.namespace.as_str()));
+        attributes.push(attribute(keys::POD_NAME, pod.name.as_str()));
+        attributes.push(attribute(keys::POD_NAMESPACE, pod.namespace.as_str()));
     }
     if let Some(uid) = pod.uid.as_deref().filter(|uid| !uid.is_empty()) {
-        attributes.push(attribute("k8s.pod.uid", uid));
+        attributes.push(attribute(keys::POD_UID, uid));
     }
     attributes
 }
@@ -329,12 +342,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The `error.type` of a span, read back from its attributes.
 pub fn error_type_of(span: &Span) -> Option<ErrorType> {
-    text_attribute(&span.attributes, "error.type").and_then(ErrorType::from_text)
+    text_attribute(&span.attributes, keys::ERROR_TYPE).and_then(ErrorType::from_text)
 }
 
 /// The text value of an attribute.
-pub fn text_attribute<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
-    attributes.iter().find(|kv| kv.key == key).and_then(|kv| match kv.value.as_ref()?.value.as_ref()? {
+pub fn text_attribute(attributes: &[KeyValue], key: Key) -> Option<&str> {
+    attributes.iter().find(|kv| kv.key == key.as_str()).and_then(|kv| match kv.value.as_ref()?.value.as_ref()? {
         Value::StringValue(text) => Some(text.as_str()),
         _ => None,
     })

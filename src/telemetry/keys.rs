@@ -1,0 +1,69 @@
+//! The closed list of attribute keys. A key can only be declared here, so whatever stands on a
+//! span, a log record or a metric is one of these, and `otel-config/registry/` describes each.
+
+/// The key of an attribute; as a metric label its dots become underscores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(&'static str);
+
+impl Key {
+    /// The key as OTLP has it.
+    pub const fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+macro_rules! keys {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal;)*) => {
+        $($(#[doc = $doc])+ pub const $name: Key = Key($text);)*
+
+        /// Every key.
+        pub const ALL: &[Key] = &[$($name,)*];
+    };
+}
+
+keys! {
+    // Identity and errors, as OpenTelemetry's own registry has them.
+    /// The pod's name.
+    POD_NAME = "k8s.pod.name";
+    /// The pod's namespace.
+    POD_NAMESPACE = "k8s.namespace.name";
+    /// The pod's UID.
+    POD_UID = "k8s.pod.uid";
+    /// The type of an error: a [`crate::domain::step::ErrorType`].
+    ERROR_TYPE = "error.type";
+
+    // What a request came to.
+    /// A [`super::outcome::Outcome`].
+    OUTCOME = "istio_cni.outcome";
+    /// A skip reason or an error type; empty when there is nothing to explain.
+    REASON = "istio_cni.reason";
+    /// A [`super::outcome::CallPath`].
+    PATH = "istio_cni.path";
+    /// `enroll` or `skip`.
+    DECISION = "istio_cni.decision";
+
+    // What a step did.
+    /// The step of a log record.
+    STEP = "istio_cni.step";
+    /// Where the pod's object came from: `cache` or `api`.
+    POD_SOURCE = "istio_cni.pod.source";
+    /// How many times the pod was asked for.
+    POD_ATTEMPTS = "istio_cni.pod.attempts";
+    /// What programmed or compared the rules.
+    RULES_BACKEND = "istio_cni.rules.backend";
+    /// Whether the rules had to be changed.
+    RULES_CHANGED = "istio_cni.rules.changed";
+    /// How many rules the pod gets.
+    RULES_COUNT = "istio_cni.rules.count";
+    /// Whether there are IPv6 rules among them.
+    RULES_IPV6 = "istio_cni.rules.ipv6";
+    /// How many differences were found between the rules wanted and those there.
+    RULES_DIFFERENCES = "istio_cni.rules.differences";
+
+    // A link to somebody else's trace.
+    /// Where the link was found: `environment` or `annotation`.
+    LINK_SOURCE = "istio_cni.link.source";
+}
+
+/// What the key of a member of the W3C baggage begins with; the member's name follows.
+pub const LINK_BAGGAGE_PREFIX: &str = "istio_cni.link.baggage.";
