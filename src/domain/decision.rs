@@ -1,9 +1,22 @@
 //! Enroll or skip: the decision about a pod, from its facts alone, in the reference's order.
 
-use super::failure::Classify;
+use super::annotation::{environment_warnings, redirect_settings};
+use super::gotext::parse_bool;
 use super::pod::PodFacts;
+use super::proxy::{PROXY_CONTAINER, Proxy};
 use super::settings::{RedirectSettings, SkipReason};
-use super::step::ErrorType;
+use std::collections::BTreeSet;
+
+pub use super::annotation::AnnotationError;
+
+/// The init container that redirects a pod's traffic when no CNI plugin does.
+const INIT_CONTAINER: &str = "istio-init";
+
+/// Label, and for older pods annotation, that says whether a sidecar is wanted.
+const INJECT: &str = "sidecar.istio.io/inject";
+
+/// The annotation that the injector leaves on the pods to which it gave a sidecar.
+const STATUS: &str = "sidecar.istio.io/status";
 
 /// What is to be done with a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,28 +33,53 @@ pub struct Skip {
     pub message: String,
 }
 
-/// An annotation with a value that is not allowed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AnnotationError {
-    /// The full message; begins with the reference's `annotation value error for value NAME; ...`.
-    pub message: String,
-}
-
-impl std::fmt::Display for AnnotationError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.message)
+/// Decides about a pod: skip it for the first reason that applies, or read its settings.
+pub fn decide(pod: &PodFacts) -> Result<Decision, AnnotationError> {
+    let proxy = Proxy::of(pod);
+    match skip(pod, &proxy) {
+        Some((reason, message)) => Ok(Decision::Skip(Skip { reason, message })),
+        None => Ok(Decision::Enroll(Box::new(redirect_settings(pod, &proxy)?))),
     }
 }
 
-impl std::error::Error for AnnotationError {}
+/// What a person should know about an enrolled pod although it is no error: variables of the
+/// proxy's environment that are no truth values.
+pub fn warnings(pod: &PodFacts) -> Vec<String> {
+    environment_warnings(&Proxy::of(pod))
+}
 
-impl Classify for AnnotationError {
-    fn error_type(&self) -> ErrorType {
-        ErrorType::AnnotationInvalid
+fn skip(pod: &PodFacts, proxy: &Proxy<'_>) -> Option<(SkipReason, String)> {
+    let names: BTreeSet<&str> = pod.containers.iter().map(|container| container.name.as_str()).collect();
+    if names.contains(INIT_CONTAINER) {
+        let message = "excluded due to being already injected with istio-init container";
+        return Some((SkipReason::InitContainer, message.to_owned()));
     }
+    if proxy.is_true("DISABLE_ENVOY") {
+        return Some((SkipReason::EnvoyDisabled, "excluded due to DISABLE_ENVOY on istio-proxy".to_owned()));
+    }
+    if !proxy.present {
+        let have = names.into_iter().collect::<Vec<_>>().join(" ");
+        let message = format!("excluded because it does not have {PROXY_CONTAINER} container (have [{have}])");
+        return Some((SkipReason::NoProxy, message));
+    }
+    if let Some(kind) = proxy.kind.filter(|&kind| !kind.is_empty() && kind != "sidecar") {
+        let message = format!("excluded {}/{} pod because it has proxy type {kind}", pod.namespace, pod.name);
+        return Some((SkipReason::NotSidecar, message));
+    }
+    if inject_value(pod).is_some_and(|value| parse_bool(value) == Ok(false)) {
+        return Some((SkipReason::InjectDisabled, "excluded due to inject-disabled annotation".to_owned()));
+    }
+    if !pod.annotations.contains_key(STATUS) {
+        return Some((SkipReason::NotInjected, "excluded due to not containing sidecar annotation".to_owned()));
+    }
+    None
 }
 
-/// Decides about a pod.
-pub fn decide(_pod: &PodFacts) -> Result<Decision, AnnotationError> {
-    unimplemented!("rules helper")
+/// The label where there is one, even an empty one; else the annotation.
+fn inject_value(pod: &PodFacts) -> Option<&str> {
+    pod.labels.get(INJECT).or_else(|| pod.annotations.get(INJECT)).map(String::as_str)
 }
+
+#[cfg(test)]
+#[path = "decision_tests.rs"]
+mod tests;

@@ -1,10 +1,15 @@
 //! Pure facts and decisions: what a pod is, whether it is redirected, with which rules, and what a
 //! step or an error is called. No I/O, no serialisation: `std` and `ipnet` only.
 
+pub mod annotation;
+mod annotation_value;
+pub mod cidr;
 pub mod decision;
 pub mod failure;
+pub mod gotext;
 pub mod identity;
 pub mod pod;
+pub mod proxy;
 pub mod request;
 pub mod ruleset;
 pub mod settings;
