@@ -8,6 +8,7 @@ pub mod decision;
 pub mod failure;
 pub mod gotext;
 pub mod identity;
+pub mod nft;
 pub mod pod;
 pub mod proxy;
 pub mod request;

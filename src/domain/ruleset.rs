@@ -1,12 +1,17 @@
 //! The one ruleset value of a pod: tables, chains and rules in their final order, independent of
 //! the backend that programs them. Every backend renders this value and is compared with it.
 
-use super::failure::Classify;
-use super::settings::RedirectSettings;
-use super::step::ErrorType;
+mod build;
+mod family;
+mod mangle;
+mod nat;
+mod raw;
+
+pub use build::build;
+pub use family::{NoAddress, wants_ipv6};
+
 use ipnet::{IpNet, Ipv6Net};
 use std::fmt;
-use std::net::IpAddr;
 
 /// An address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -194,24 +199,6 @@ impl Ruleset {
     }
 }
 
-/// The namespace has no address from which its family could be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoAddress;
-
-impl fmt::Display for NoAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no valid local IP address found: the pod's namespace has only loopback and link-local addresses; the CNI plugins before istio-cni must assign one")
-    }
-}
-
-impl std::error::Error for NoAddress {}
-
-impl Classify for NoAddress {
-    fn error_type(&self) -> ErrorType {
-        ErrorType::AddressMissing
-    }
-}
-
 /// One way in which what the kernel has differs from the ruleset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
@@ -227,29 +214,68 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Whether IPv6 rules are made for a namespace with these addresses, in the kernel's order.
-///
-/// Loopback and link-local addresses do not count. Without `dual_stack` the first address decides;
-/// with it any IPv6 address does.
-pub fn wants_ipv6(addresses: &[IpAddr], dual_stack: bool) -> Result<bool, NoAddress> {
-    let mut usable = addresses.iter().filter(|address| is_usable(address)).peekable();
-    let first = *usable.peek().ok_or(NoAddress)?;
-    Ok(if dual_stack { usable.any(IpAddr::is_ipv6) } else { first.is_ipv6() })
+impl Family {
+    /// Both families, IPv4 first.
+    pub const ALL: [Family; 2] = [Family::V4, Family::V6];
 }
 
-fn is_usable(address: &IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            !v4.is_loopback() && !v4.is_link_local() && !v4.is_unspecified() && v4.octets()[..3] != [224, 0, 0]
-        }
-        IpAddr::V6(v6) => {
-            let head = v6.segments()[0];
-            !v6.is_loopback() && !v6.is_unspecified() && head & 0xffc0 != 0xfe80 && head & 0xff0f != 0xff02
+impl Table {
+    /// Every table, in the order in which rulesets hold them.
+    pub const ALL: [Table; 3] = [Table::Mangle, Table::Nat, Table::Raw];
+}
+
+impl Chain {
+    /// Every chain.
+    pub const ALL: [Chain; 10] = [
+        Chain::Prerouting,
+        Chain::Output,
+        Chain::Inbound,
+        Chain::Redirect,
+        Chain::InRedirect,
+        Chain::OutputOwn,
+        Chain::OutputDns,
+        Chain::Divert,
+        Chain::Tproxy,
+        Chain::Drop,
+    ];
+}
+
+impl Match {
+    /// The place of the condition in a rule: addresses, interfaces, protocol, ports, state, owner.
+    const fn rank(&self) -> u8 {
+        match self {
+            Match::Source { .. } => 0,
+            Match::Destination { .. } => 1,
+            Match::InIface(_) => 2,
+            Match::OutIface(_) => 3,
+            Match::Proto(_) => 4,
+            Match::DestinationPorts { .. } => 5,
+            Match::SourcePort(_) => 6,
+            Match::Ct(_) => 7,
+            Match::Mark { .. } => 8,
+            Match::ConnMark(_) => 9,
+            Match::Uid { .. } => 10,
+            Match::Gid { .. } => 11,
         }
     }
 }
 
-/// Builds the ruleset of a pod from its settings and its namespace's addresses.
-pub fn build(_settings: &RedirectSettings, _addresses: &[IpAddr]) -> Result<Ruleset, NoAddress> {
-    unimplemented!("rules helper")
+impl Rule {
+    /// A rule for every family, with its conditions in canonical order. The order means nothing to
+    /// a packet, but equal rules are equal values only if they keep to one.
+    pub fn new(matches: impl IntoIterator<Item = Match>, action: Action) -> Rule {
+        let mut matches: Vec<Match> = matches.into_iter().collect();
+        matches.sort_by_key(Match::rank);
+        Rule { family: None, matches, action }
+    }
+
+    /// The same rule for one family only.
+    pub fn only(self, family: Family) -> Rule {
+        Rule { family: Some(family), ..self }
+    }
+
+    /// Whether the rule is made for this family.
+    pub fn is_for(&self, family: Family) -> bool {
+        self.family.is_none_or(|only| only == family)
+    }
 }
