@@ -1,3 +1,10 @@
 //! The kernel, files and commands: namespaces, nf_tables netlink, iptables, sockets, the spool file.
 
+pub mod kernel;
+mod netlink;
+pub mod netns;
+pub mod netns_lock;
+pub mod nftables;
+mod nlattr;
+pub mod routing;
 pub mod uds;

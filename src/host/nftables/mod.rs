@@ -1,0 +1,116 @@
+//! The nf_tables backend: one netlink transaction programs a ruleset, and a dump is compared with
+//! it expression by expression. No host tool is involved.
+
+mod batch;
+mod compare;
+mod error;
+mod expr;
+mod lower;
+mod plan;
+mod readback;
+mod text;
+
+pub use error::NftError;
+
+use crate::domain::ruleset::{Difference, Ruleset};
+use crate::host::netlink::{Netlink, Reply};
+use batch::{Batch, Subject, batch};
+use plan::{PlannedTable, plan};
+use std::io;
+
+/// How often a change of somebody else's in between is met by reading again.
+const ATTEMPTS: u32 = 4;
+
+/// nf_tables of the namespace that the calling thread is in.
+pub struct Nftables {
+    netlink: Netlink,
+}
+
+impl Nftables {
+    /// Opens a netlink socket in the calling thread's namespace.
+    pub fn open() -> Result<Nftables, NftError> {
+        let netlink = Netlink::open(libc::NETLINK_NETFILTER as isize);
+        Ok(Nftables { netlink: netlink.map_err(|source| NftError::of_io("opening the socket", source))? })
+    }
+
+    /// Makes our tables exactly these rules, in one transaction. False when they were already.
+    pub fn apply(&mut self, rules: &Ruleset) -> Result<bool, NftError> {
+        self.replace(&plan(rules))
+    }
+
+    /// Removes all that is ours. False when there was nothing.
+    pub fn remove(&mut self) -> Result<bool, NftError> {
+        self.replace(&[])
+    }
+
+    /// Every difference between our tables and these rules.
+    pub fn differences(&mut self, rules: &Ruleset) -> Result<Vec<Difference>, NftError> {
+        let found = readback::read_back(&mut self.netlink).map_err(reading)?;
+        Ok(compare::compare(&plan(rules), &found))
+    }
+
+    /// Whether any table of ours exists.
+    pub fn has_tables(&mut self) -> Result<bool, NftError> {
+        Ok(!readback::our_tables(&mut self.netlink).map_err(reading)?.is_empty())
+    }
+
+    fn replace(&mut self, plan: &[PlannedTable]) -> Result<bool, NftError> {
+        for _ in 0..ATTEMPTS {
+            let found = readback::read_back(&mut self.netlink).map_err(reading)?;
+            let equal = if found.is_empty() { plan.is_empty() } else { compare::compare(plan, &found).is_empty() };
+            if equal {
+                return Ok(false);
+            }
+            let old: Vec<&'static str> = found.iter().map(|table| table.name).collect();
+            let batch = batch(&mut self.netlink, &old, plan);
+            let replies = self.send(&batch)?;
+            match failed(&replies) {
+                None => return Ok(true),
+                Some(reply) if is_race(batch.subject(reply.seq), reply.errno) => {}
+                Some(reply) => {
+                    let subject = subject_text(batch.subject(reply.seq), plan);
+                    return Err(NftError::of_reply(subject, reply.errno, reply.hint.clone()));
+                }
+            }
+        }
+        Err(NftError::Contended)
+    }
+
+    fn send(&mut self, batch: &Batch) -> Result<Vec<Reply>, NftError> {
+        let sending = |source: io::Error| NftError::of_io("sending the transaction", source);
+        self.netlink.send(&batch.bytes).map_err(sending)?;
+        let replies = self.netlink.replies().map_err(sending)?;
+        if replies.is_empty() {
+            return Err(sending(io::Error::new(io::ErrorKind::UnexpectedEof, "the kernel gave no answer")));
+        }
+        Ok(replies)
+    }
+}
+
+fn reading(source: io::Error) -> NftError {
+    NftError::of_io("reading our tables", source)
+}
+
+/// The first refusal; an error about the whole transaction is none if a message has its own.
+fn failed(replies: &[Reply]) -> Option<&Reply> {
+    replies.iter().find(|reply| reply.errno != 0)
+}
+
+/// A table that was made or removed by somebody else since it was read.
+fn is_race(subject: Subject, errno: i32) -> bool {
+    matches!((subject, errno), (Subject::Table(_), libc::EEXIST) | (Subject::DropTable(_), libc::ENOENT))
+}
+
+fn subject_text(subject: Subject, plan: &[PlannedTable]) -> String {
+    let chain = |t: usize, c: usize| plan.get(t).and_then(|table| Some((table.name, table.chains.get(c)?)));
+    match subject {
+        Subject::Whole => None,
+        Subject::DropTable(name) => Some(format!("the removal of the table {name}")),
+        Subject::Table(t) => plan.get(t).map(|table| format!("the table {}", table.name)),
+        Subject::Chain(t, c) => chain(t, c).map(|(table, chain)| format!("the chain {table} {}", chain.name)),
+        Subject::Rule(t, c, r) => chain(t, c).and_then(|(table, chain)| {
+            Some(format!("the rule `{table} {} {}`", chain.name, text::rule_text(chain.rules.get(r)?)))
+        }),
+    }
+    .unwrap_or_else(|| "the transaction".to_owned())
+}

@@ -1,0 +1,107 @@
+//! What is there: our tables as the kernel lists them, with every chain and rule.
+
+use super::batch::{
+    CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TABLE, CHAIN_TYPE, HOOK_NUM, HOOK_PRIORITY, POLICY_ACCEPT, RULE_CHAIN,
+    RULE_EXPRESSIONS, RULE_TABLE, TABLE_NAME, kind, nfgenmsg,
+};
+use super::expr::{Expr, LIST_ELEM};
+use super::plan::{Base, TABLES, table_name};
+use crate::host::netlink::{Message, NLM_F_DUMP, NLM_F_REQUEST, Netlink};
+use crate::host::nlattr::{Writer, attributes, be32, find, text};
+use std::io;
+
+/// One of our tables, as it is.
+#[derive(Debug)]
+pub struct FoundTable {
+    pub name: &'static str,
+    pub chains: Vec<FoundChain>,
+}
+
+/// One of its chains, as it is.
+#[derive(Debug)]
+pub struct FoundChain {
+    pub name: String,
+    pub base: Option<Base>,
+    /// Whether a base chain's policy is accept.
+    pub accepts: bool,
+    pub rules: Vec<Vec<Expr>>,
+}
+
+/// The length of `struct nfgenmsg`, in front of the attributes.
+const GENMSG: usize = 4;
+
+/// The names of our tables that exist. Asking is cheap, and most namespaces have none yet.
+pub fn our_tables(netlink: &mut Netlink) -> io::Result<Vec<&'static str>> {
+    dump(netlink, libc::NFT_MSG_GETTABLE, |tables: &mut Vec<&'static str>, attributes| {
+        tables.extend(find(attributes, TABLE_NAME).and_then(ours));
+    })
+}
+
+/// Our tables with all that is in them; nothing is read beyond the names when there are none.
+pub fn read_back(netlink: &mut Netlink) -> io::Result<Vec<FoundTable>> {
+    let names = our_tables(netlink)?;
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut tables: Vec<FoundTable> = names.into_iter().map(|name| FoundTable { name, chains: Vec::new() }).collect();
+    let chains = dump(netlink, libc::NFT_MSG_GETCHAIN, |chains: &mut Vec<_>, attributes| {
+        chains.extend(read_chain(attributes));
+    })?;
+    for (table, chain) in chains {
+        if let Some(table) = tables.iter_mut().find(|found| found.name == table) {
+            table.chains.push(chain);
+        }
+    }
+    let rules = dump(netlink, libc::NFT_MSG_GETRULE, |rules: &mut Vec<_>, attributes| {
+        rules.extend(read_rule(attributes));
+    })?;
+    for (table, chain, rule) in rules {
+        let chains = tables.iter_mut().filter(|found| found.name == table).flat_map(|found| &mut found.chains);
+        if let Some(chain) = chains.into_iter().find(|found| found.name == chain) {
+            chain.rules.push(rule);
+        }
+    }
+    Ok(tables)
+}
+
+/// One dump of the inet family.
+fn dump<S: Default>(netlink: &mut Netlink, message: libc::c_int, mut each: impl FnMut(&mut S, &[u8])) -> io::Result<S> {
+    let request = |seq| {
+        let mut writer = Writer::with_capacity(32);
+        writer.message(kind(message), NLM_F_REQUEST | NLM_F_DUMP, seq, &nfgenmsg(libc::NFPROTO_INET, 0), |_| {});
+        writer.into_bytes()
+    };
+    netlink.dump(request, S::default, |state, message: Message<'_>| {
+        each(state, message.payload.get(GENMSG..).unwrap_or_default());
+    })
+}
+
+/// Our own name of a table, if it is ours.
+fn ours(name: &[u8]) -> Option<&'static str> {
+    let name = text(name)?;
+    TABLES.into_iter().map(table_name).find(|ours| *ours == name)
+}
+
+fn read_chain(attributes: &[u8]) -> Option<(&'static str, FoundChain)> {
+    let table = find(attributes, CHAIN_TABLE).and_then(ours)?;
+    let name = find(attributes, CHAIN_NAME).and_then(text)?.to_owned();
+    let base = find(attributes, CHAIN_HOOK).map(|hook| Base {
+        kind: find(attributes, CHAIN_TYPE).and_then(text).unwrap_or_default().to_owned(),
+        hook: find(hook, HOOK_NUM).and_then(be32).unwrap_or(u32::MAX),
+        priority: find(hook, HOOK_PRIORITY).and_then(be32).unwrap_or_default().cast_signed(),
+    });
+    let policy = find(attributes, CHAIN_POLICY).and_then(be32);
+    Some((
+        table,
+        FoundChain { name, accepts: policy.is_none_or(|policy| policy == POLICY_ACCEPT), base, rules: Vec::new() },
+    ))
+}
+
+fn read_rule(rule: &[u8]) -> Option<(&'static str, String, Vec<Expr>)> {
+    let table = find(rule, RULE_TABLE).and_then(ours)?;
+    let chain = find(rule, RULE_CHAIN).and_then(text)?.to_owned();
+    let list = find(rule, RULE_EXPRESSIONS).unwrap_or_default();
+    let exprs =
+        attributes(list).filter(|(kind, _)| *kind == LIST_ELEM).map(|(_, element)| Expr::read(element)).collect();
+    Some((table, chain, exprs))
+}
