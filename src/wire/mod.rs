@@ -1,3 +1,9 @@
 //! Pure serde of what crosses a process boundary: CNI configuration and results, the agent's
 //! socket protocol, the spool's framing.
 pub mod agent;
+pub mod args;
+pub mod cni;
+pub mod document;
+pub mod environment;
+pub mod netconf;
+pub mod result;
