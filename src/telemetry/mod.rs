@@ -1,7 +1,9 @@
 //! The one way to tell what happens: a step is run here and becomes a span, a histogram sample and
 //! a log record by construction. Also OTLP export, the metrics registry and the typed log events.
 
+pub mod batch;
 pub mod event;
 pub mod keys;
 pub mod outcome;
+pub mod sanitize;
 pub mod story;

@@ -21,6 +21,15 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 pub struct Batch {
     pub spans: Vec<Span>,
     pub logs: Vec<LogRecord>,
+    /// What should be here and could not be kept; it travels along so that it is counted.
+    pub lost: Lost,
+}
+
+/// How many items were lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    pub spans: u64,
+    pub logs: u64,
 }
 
 /// The recorder of one request. Shared by reference with the thread that enters the namespace.

@@ -7,3 +7,4 @@ pub mod document;
 pub mod environment;
 pub mod netconf;
 pub mod result;
+pub mod spool;

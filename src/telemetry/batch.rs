@@ -1,0 +1,183 @@
+//! A [`Batch`] as bytes: what the plugin hands to the agent, in the socket's telemetry frame and
+//! in a record of the spool.
+//!
+//! One protobuf message with OTLP's own spans (field 1) and log records (field 2), without their
+//! resource (that is the agent's to say), and with how many were lost on the way (fields 3, 4).
+//! The reading side trusts nothing: structure that our writer never produces is refused as a
+//! whole, and lengths are cut to the limits below.
+
+use super::sanitize;
+use super::story::{Batch, Lost};
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
+
+/// The most bytes that a batch may have; an ADD's has about 5 kB.
+pub const MAX_BYTES: usize = 1 << 20;
+/// The most spans in a batch.
+pub const MAX_SPANS: usize = 512;
+/// The most log records in a batch.
+pub const MAX_LOGS: usize = 2048;
+
+#[derive(Clone, PartialEq, Message)]
+struct Wire {
+    #[prost(message, repeated, tag = "1")]
+    spans: Vec<Span>,
+    #[prost(message, repeated, tag = "2")]
+    logs: Vec<LogRecord>,
+    #[prost(uint64, tag = "3")]
+    lost_spans: u64,
+    #[prost(uint64, tag = "4")]
+    lost_logs: u64,
+}
+
+/// Why bytes are no batch.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    #[error("the telemetry has {size} bytes; at most {MAX_BYTES} are read")]
+    TooLarge { size: usize },
+    #[error("the telemetry is no protobuf message of spans and log records")]
+    Malformed(#[source] prost::DecodeError),
+    #[error("the telemetry has {spans} spans and {logs} log records; at most {MAX_SPANS} and {MAX_LOGS} are read")]
+    TooMany { spans: usize, logs: usize },
+    #[error(transparent)]
+    Invalid(#[from] sanitize::Invalid),
+}
+
+/// Writes a batch. Texts are cut and items left out (the last ones first, and counted as lost)
+/// where [`decode`] would refuse them.
+pub fn encode(batch: &Batch) -> Vec<u8> {
+    let mut wire = Wire {
+        spans: batch.spans.clone(),
+        logs: batch.logs.clone(),
+        lost_spans: batch.lost.spans,
+        lost_logs: batch.lost.logs,
+    };
+    wire.spans.iter_mut().for_each(sanitize::cut_span);
+    wire.logs.iter_mut().for_each(sanitize::cut_log);
+    let mut spans = wire.spans.len().min(MAX_SPANS);
+    let mut logs = wire.logs.len().min(MAX_LOGS);
+    loop {
+        wire.lost_spans += (wire.spans.len() - spans) as u64;
+        wire.lost_logs += (wire.logs.len() - logs) as u64;
+        wire.spans.truncate(spans);
+        wire.logs.truncate(logs);
+        if wire.encoded_len() <= MAX_BYTES {
+            return wire.encode_to_vec();
+        }
+        // Log records repeat much of what their spans say, so they go first.
+        if logs > 0 { logs /= 2 } else { spans /= 2 }
+    }
+}
+
+/// Reads a batch that anybody may have written.
+pub fn decode(bytes: &[u8]) -> Result<Batch, DecodeError> {
+    if bytes.len() > MAX_BYTES {
+        return Err(DecodeError::TooLarge { size: bytes.len() });
+    }
+    let mut wire = Wire::decode(bytes).map_err(DecodeError::Malformed)?;
+    if wire.spans.len() > MAX_SPANS || wire.logs.len() > MAX_LOGS {
+        return Err(DecodeError::TooMany { spans: wire.spans.len(), logs: wire.logs.len() });
+    }
+    wire.spans.iter_mut().try_for_each(sanitize::span)?;
+    wire.logs.iter_mut().try_for_each(sanitize::log)?;
+    Ok(Batch { spans: wire.spans, logs: wire.logs, lost: Lost { spans: wire.lost_spans, logs: wire.lost_logs } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::failure::Failure;
+    use crate::domain::identity::TraceId;
+    use crate::domain::pod::PodRef;
+    use crate::domain::step::Step;
+    use crate::telemetry::event::Level;
+    use crate::telemetry::keys;
+    use crate::telemetry::story::{Clock, Story, text_attribute};
+    use proptest::prelude::*;
+
+    const UID: &str = "11111111-2222-4333-8444-555555555555";
+
+    fn told(value: &str) -> Batch {
+        let pod = PodRef { namespace: "shop".into(), name: "cart-0".into(), uid: Some(UID.into()) };
+        let story = Story::begin(Clock::start(), TraceId::of_pod(UID), None, pod, Level::Debug, None);
+        let _ = story.request("cni.add", |open| {
+            open.set(keys::REASON, value);
+            story.step(Step::PodLookup, |_| Ok::<(), Failure>(()))
+        });
+        story.into_batch()
+    }
+
+    #[test]
+    fn a_story_reads_back_as_it_was_told() {
+        let batch = told("why");
+        assert_eq!(decode(&encode(&batch)).unwrap(), batch);
+    }
+
+    #[test]
+    fn losses_travel_with_the_batch() {
+        let batch = Batch { lost: Lost { spans: 3, logs: 4 }, ..Batch::default() };
+        assert_eq!(decode(&encode(&batch)).unwrap().lost, Lost { spans: 3, logs: 4 });
+    }
+
+    #[test]
+    fn a_long_text_is_cut_at_a_character() {
+        let batch = told(&"ö".repeat(1 << 20));
+        let read = decode(&encode(&batch)).unwrap();
+        let text = read.spans.iter().find_map(|span| text_attribute(&span.attributes, keys::REASON)).unwrap();
+        assert!(text.len() <= sanitize::MAX_TEXT && text.chars().all(|c| c == 'ö'), "{} bytes", text.len());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_out_and_counted() {
+        let one = told("x").spans.remove(0);
+        let mut batch = Batch { spans: vec![one; MAX_SPANS + 10], ..Batch::default() };
+        for span in &mut batch.spans {
+            let text = "y".repeat(sanitize::MAX_TEXT);
+            span.attributes.extend([crate::telemetry::story::attribute(keys::REASON, text)]);
+        }
+        let read = decode(&encode(&batch)).unwrap();
+        assert!(!read.spans.is_empty());
+        assert_eq!(read.spans.len() as u64 + read.lost.spans, (MAX_SPANS + 10) as u64);
+    }
+
+    #[test]
+    fn items_without_usable_ids_are_refused() {
+        for bad in [vec![], vec![0; 16], vec![1; 15], vec![1; 17]] {
+            let mut batch = told("x");
+            batch.spans[0].trace_id = bad.clone();
+            let refused = decode(&encode(&batch)).unwrap_err().to_string();
+            assert_eq!(refused, "a span of the telemetry has no usable trace id");
+            let mut batch = told("x");
+            batch.spans[0].span_id = bad;
+            assert!(decode(&encode(&batch)).is_err());
+        }
+        let mut batch = told("x");
+        batch.spans[0].parent_span_id = vec![1; 3];
+        assert!(decode(&encode(&batch)).is_err());
+    }
+
+    #[test]
+    fn oversized_and_overfull_messages_are_refused() {
+        assert!(matches!(decode(&vec![0; MAX_BYTES + 1]), Err(DecodeError::TooLarge { .. })));
+        let wire = Wire { logs: vec![LogRecord::default(); MAX_LOGS + 1], ..Wire::default() };
+        assert!(matches!(decode(&wire.encode_to_vec()), Err(DecodeError::TooMany { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+            let _ = decode(&bytes);
+        }
+
+        #[test]
+        fn a_damaged_batch_is_read_without_panic(at in 0_usize..4096, byte in any::<u8>()) {
+            let mut bytes = encode(&told("why"));
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            if let Ok(batch) = decode(&bytes) {
+                prop_assert!(batch.spans.iter().all(|span| span.trace_id.len() == 16 && span.span_id.len() == 8));
+            }
+        }
+    }
+}
