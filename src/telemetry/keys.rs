@@ -10,6 +10,11 @@ impl Key {
     pub const fn as_str(self) -> &'static str {
         self.0
     }
+
+    /// The key as a Prometheus label.
+    pub fn label(self) -> String {
+        self.0.replace('.', "_")
+    }
 }
 
 macro_rules! keys {
@@ -63,6 +68,30 @@ keys! {
     // A link to somebody else's trace.
     /// Where the link was found: `environment` or `annotation`.
     LINK_SOURCE = "istio_cni.link.source";
+
+    // Labels of metrics; besides these there is error.type.
+    /// A CNI command.
+    LABEL_COMMAND = "command";
+    /// A [`super::outcome::Outcome`].
+    LABEL_OUTCOME = "outcome";
+    /// A skip reason, an error type, or why telemetry was dropped.
+    LABEL_REASON = "reason";
+    /// A [`super::outcome::CallPath`].
+    LABEL_PATH = "path";
+    /// A [`crate::domain::step::Step`].
+    LABEL_STEP = "step";
+    /// The verb of an API request.
+    LABEL_VERB = "verb";
+    /// The resource of an API request or a watch.
+    LABEL_RESOURCE = "resource";
+    /// The HTTP status code of an API answer.
+    LABEL_CODE = "code";
+    /// A [`super::metrics::Signal`].
+    LABEL_SIGNAL = "signal";
+    /// The version of this software.
+    LABEL_VERSION = "version";
+    /// The source revision that it was built from.
+    LABEL_REVISION = "revision";
 }
 
 /// What the key of a member of the W3C baggage begins with; the member's name follows.

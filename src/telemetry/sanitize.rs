@@ -54,8 +54,7 @@ pub fn log(log: &mut LogRecord) -> Result<(), Invalid> {
 pub fn cut_span(span: &mut Span) {
     cut_text(&mut span.name, MAX_NAME);
     cut_text(&mut span.trace_state, MAX_TEXT);
-    span.dropped_attributes_count =
-        span.dropped_attributes_count.saturating_add(cut_attributes(&mut span.attributes));
+    span.dropped_attributes_count = span.dropped_attributes_count.saturating_add(cut_attributes(&mut span.attributes));
     // Span events are never written here: what happens is a log record.
     span.dropped_events_count = span.dropped_events_count.saturating_add(count(span.events.len()));
     span.events.clear();

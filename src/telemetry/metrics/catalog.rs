@@ -1,0 +1,105 @@
+//! Every metric: its name, kind, unit, labels and help text. `otel-config/registry/` describes the
+//! same list for collectors and dashboards.
+
+use crate::telemetry::keys::{self, Key};
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Only goes up; its name ends in `_total`.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts samples by their size; `le` bounds in the metric's unit.
+    Histogram(&'static [f64]),
+}
+
+/// The declaration of a metric.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Definition {
+    /// The name, the same for Prometheus and OTLP.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// The UCUM unit. Where a name must not get a suffix in a collector's translation, it is an
+    /// annotation in braces.
+    pub unit: &'static str,
+    /// Its labels, in the order of a sample's label values.
+    pub labels: &'static [Key],
+    /// One sentence for people.
+    pub help: &'static str,
+}
+
+/// Seconds from 0.1 ms (a netlink batch) to a minute (a request's longest wait).
+const SECONDS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
+
+macro_rules! catalog {
+    ($($constant:ident = $name:literal, $kind:expr, $unit:literal, [$($label:ident),*], $help:literal;)*) => {
+        $(#[doc = $help] pub const $constant: Definition = Definition {
+            name: $name, kind: $kind, unit: $unit, labels: &[$(keys::$label),*], help: $help,
+        };)*
+
+        /// Every metric.
+        pub const ALL: &[Definition] = &[$($constant,)*];
+    };
+}
+
+catalog! {
+    REQUESTS = "istio_cni_requests_total", Kind::Counter, "{request}",
+        [LABEL_COMMAND, LABEL_OUTCOME, LABEL_REASON, LABEL_PATH],
+        "CNI requests by command, outcome, reason (of a skip or an error) and the process that did the work.";
+    REQUEST_DURATION = "istio_cni_request_duration_seconds", Kind::Histogram(SECONDS), "s",
+        [LABEL_COMMAND, LABEL_OUTCOME, LABEL_PATH],
+        "Time from the plugin's first instruction to the answer of a CNI request.";
+    STEP_DURATION = "istio_cni_step_duration_seconds", Kind::Histogram(SECONDS), "s",
+        [LABEL_STEP, LABEL_OUTCOME, ERROR_TYPE],
+        "Time of one step of a request.";
+    API_REQUESTS = "istio_cni_api_requests_total", Kind::Counter, "{request}",
+        [LABEL_VERB, LABEL_RESOURCE, LABEL_CODE],
+        "Requests to the Kubernetes API server by HTTP status code; error where there was no answer.";
+    WATCH_AGE = "istio_cni_watch_last_sync_age_seconds", Kind::Gauge, "s",
+        [LABEL_RESOURCE],
+        "Time since a watch last heard from the Kubernetes API server.";
+    TELEMETRY_DROPPED = "istio_cni_telemetry_dropped_total", Kind::Counter, "{item}",
+        [LABEL_SIGNAL, LABEL_REASON],
+        "Spans, log records, metric data points and console lines that were lost, and why.";
+    SPOOL_BYTES = "istio_cni_telemetry_spool_bytes", Kind::Gauge, "By",
+        [],
+        "Size of the telemetry that plugins left for the agent while it was away.";
+    BUILD_INFO = "istio_cni_build_info", Kind::Gauge, "{build}",
+        [LABEL_VERSION, LABEL_REVISION],
+        "Always 1; the labels say what runs.";
+    PROCESS_CPU = "process_cpu_seconds_total", Kind::Counter, "s",
+        [],
+        "Total user and system CPU time spent.";
+    PROCESS_RESIDENT = "process_resident_memory_bytes", Kind::Gauge, "By",
+        [],
+        "Resident memory size.";
+    PROCESS_START = "process_start_time_seconds", Kind::Gauge, "s",
+        [],
+        "Start time of the process since the epoch.";
+    PROCESS_OPEN_FDS = "process_open_fds", Kind::Gauge, "{fd}",
+        [],
+        "Number of open file descriptors.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions() {
+        for definition in ALL {
+            let total = definition.name.ends_with("_total");
+            assert_eq!(total, definition.kind == Kind::Counter, "{}", definition.name);
+            let seconds = definition.name.trim_end_matches("_total").ends_with("_seconds");
+            assert_eq!(seconds, definition.unit == "s", "{}", definition.name);
+            assert_eq!(definition.name.ends_with("_bytes"), definition.unit == "By", "{}", definition.name);
+            if let Kind::Histogram(bounds) = definition.kind {
+                assert!(bounds.is_sorted());
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Samples from finished spans: what a request or a step was, how long it took, how it ended.
+
+use super::Metrics;
+use super::family::{Exemplar, Label};
+use crate::domain::identity::{SpanId, TraceId};
+use crate::domain::request::Command;
+use crate::domain::settings::SkipReason;
+use crate::domain::step::{ErrorType, Step};
+use crate::telemetry::keys;
+use crate::telemetry::outcome::{CallPath, Outcome};
+use crate::telemetry::story::{error_type_of, text_attribute};
+use opentelemetry_proto::tonic::trace::v1::{Span, status::StatusCode};
+
+impl Metrics {
+    /// Takes the samples of a span; a span that is no request and no step has none. Values that
+    /// are in no closed list count as empty, so that nobody can make up series.
+    pub fn observe_span(&self, span: &Span) {
+        if let Some(step) = Step::from_name(&span.name) {
+            self.observe_step(step, span);
+        } else if let Some(command) = Command::ALL.into_iter().find(|command| command.span_name() == span.name) {
+            self.observe_request(command, span);
+        }
+    }
+
+    fn observe_step(&self, step: Step, span: &Span) {
+        let outcome = if failed(span) { Outcome::Failed } else { Outcome::Done };
+        let error_type = error_type_of(span).map(ErrorType::as_str).unwrap_or_default();
+        let labels: [Label; 3] = [step.name().into(), outcome.name().into(), error_type.into()];
+        self.step_duration.observe(labels, seconds(span), exemplar(span));
+    }
+
+    fn observe_request(&self, command: Command, span: &Span) {
+        let text = |key| text_attribute(&span.attributes, key);
+        let fallback = if failed(span) { Outcome::Failed } else { Outcome::Done };
+        let outcome = text(keys::OUTCOME).and_then(Outcome::from_name).unwrap_or(fallback);
+        let path = text(keys::PATH).and_then(CallPath::from_name).map(CallPath::name).unwrap_or_default();
+        let skipped = text(keys::REASON).and_then(SkipReason::from_name).map(SkipReason::name);
+        let failed = text(keys::REASON).and_then(ErrorType::from_text).or_else(|| error_type_of(span));
+        let reason = skipped.or(failed.map(ErrorType::as_str)).unwrap_or_default();
+        let (command, outcome): (Label, Label) = (command.name().into(), outcome.name().into());
+        self.requests.add([command.clone(), outcome.clone(), reason.into(), path.into()], 1.0);
+        self.request_duration.observe([command, outcome, path.into()], seconds(span), exemplar(span));
+    }
+}
+
+fn failed(span: &Span) -> bool {
+    span.status.as_ref().is_some_and(|status| status.code() == StatusCode::Error)
+}
+
+fn seconds(span: &Span) -> f64 {
+    span.end_time_unix_nano.saturating_sub(span.start_time_unix_nano) as f64 / 1e9
+}
+
+fn exemplar(span: &Span) -> Option<Exemplar> {
+    Some(Exemplar {
+        value: seconds(span),
+        time_ns: span.end_time_unix_nano,
+        trace_id: TraceId(span.trace_id.as_slice().try_into().ok()?),
+        span_id: SpanId(span.span_id.as_slice().try_into().ok()?),
+    })
+}

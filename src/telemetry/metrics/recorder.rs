@@ -1,0 +1,165 @@
+//! The metrics of the agent, and the few ways to change them.
+
+use super::catalog::{self, Definition};
+use super::family::{Family, Label, Snapshot};
+use super::process;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+/// A kind of telemetry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Signal {
+    Traces,
+    Metrics,
+    Logs,
+    /// The agent's own console.
+    Console,
+}
+
+impl Signal {
+    /// Every signal.
+    pub const ALL: [Signal; 4] = [Signal::Traces, Signal::Metrics, Signal::Logs, Signal::Console];
+
+    /// The label value.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Signal::Traces => "traces",
+            Signal::Metrics => "metrics",
+            Signal::Logs => "logs",
+            Signal::Console => "console",
+        }
+    }
+}
+
+/// Why telemetry was lost. What the sampler leaves out is not lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DropReason {
+    /// The queue in front of the exporter (or the console) was full.
+    QueueFull,
+    /// The collector could not be reached, or did not answer well, until the retries ran out.
+    ExportFailed,
+    /// The collector took the request and rejected these items.
+    Rejected,
+    /// The time for the last flush ran out.
+    Shutdown,
+    /// What a plugin left behind or handed over could not be read.
+    Invalid,
+    /// A plugin had no room left to leave it in.
+    SpoolFull,
+}
+
+impl DropReason {
+    /// Every reason.
+    pub const ALL: [DropReason; 6] = [
+        DropReason::QueueFull,
+        DropReason::ExportFailed,
+        DropReason::Rejected,
+        DropReason::Shutdown,
+        DropReason::Invalid,
+        DropReason::SpoolFull,
+    ];
+
+    /// The label value.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DropReason::QueueFull => "queue_full",
+            DropReason::ExportFailed => "export_failed",
+            DropReason::Rejected => "rejected",
+            DropReason::Shutdown => "shutdown",
+            DropReason::Invalid => "invalid",
+            DropReason::SpoolFull => "spool_full",
+        }
+    }
+}
+
+/// Every metric of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    pub(super) requests: Family<4>,
+    pub(super) request_duration: Family<3>,
+    pub(super) step_duration: Family<3>,
+    api_requests: Family<3>,
+    watch_age: Family<1>,
+    dropped: Family<2>,
+    spool_bytes: Family<0>,
+    build_info: Family<2>,
+    watches: Mutex<BTreeMap<&'static str, Instant>>,
+}
+
+const fn family<const N: usize>(definition: &'static Definition) -> Family<N> {
+    Family::new(definition)
+}
+
+impl Metrics {
+    /// The registry of a process of this version, built from this source revision.
+    pub fn new(version: &'static str, revision: &'static str) -> Metrics {
+        let metrics = Metrics {
+            requests: const { family(&catalog::REQUESTS) },
+            request_duration: const { family(&catalog::REQUEST_DURATION) },
+            step_duration: const { family(&catalog::STEP_DURATION) },
+            api_requests: const { family(&catalog::API_REQUESTS) },
+            watch_age: const { family(&catalog::WATCH_AGE) },
+            dropped: const { family(&catalog::TELEMETRY_DROPPED) },
+            spool_bytes: const { family(&catalog::SPOOL_BYTES) },
+            build_info: const { family(&catalog::BUILD_INFO) },
+            watches: Mutex::default(),
+        };
+        metrics.build_info.set([version.into(), revision.into()], 1.0);
+        // An alert on an increase needs the zero before it.
+        for signal in Signal::ALL {
+            for reason in DropReason::ALL {
+                metrics.dropped(signal, reason, 0);
+            }
+        }
+        metrics
+    }
+
+    /// Counts an answer of the API server; `code` is `None` when there was none.
+    pub fn api_request(&self, verb: &'static str, resource: &'static str, code: Option<u16>) {
+        let code = code.filter(|code| (100..600).contains(code));
+        let code: Label = code.map_or("error".into(), |code| code.to_string().into());
+        self.api_requests.add([verb.into(), resource.into(), code], 1.0);
+    }
+
+    /// The watch of a resource heard from the API server just now.
+    pub fn watch_synced(&self, resource: &'static str) {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner).insert(resource, Instant::now());
+    }
+
+    /// Counts lost telemetry.
+    pub fn dropped(&self, signal: Signal, reason: DropReason, items: u64) {
+        // Exact up to 2^53 items.
+        self.dropped.add([signal.name().into(), reason.name().into()], items as f64);
+    }
+
+    /// How much telemetry of a signal was lost for a reason so far.
+    pub fn dropped_so_far(&self, signal: Signal, reason: DropReason) -> u64 {
+        self.dropped.number([signal.name().into(), reason.name().into()]).unwrap_or_default() as u64
+    }
+
+    /// The spool's size is this now.
+    pub fn spool_bytes(&self, bytes: u64) {
+        self.spool_bytes.set([], bytes as f64);
+    }
+
+    /// Every metric that has a series, in the catalog's order.
+    pub fn snapshot(&self) -> Vec<Snapshot> {
+        for (resource, synced) in self.watches.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            self.watch_age.set([(*resource).into()], synced.elapsed().as_secs_f64());
+        }
+        let mut snapshots = vec![
+            self.requests.snapshot(),
+            self.request_duration.snapshot(),
+            self.step_duration.snapshot(),
+            self.api_requests.snapshot(),
+            self.watch_age.snapshot(),
+            self.dropped.snapshot(),
+            self.spool_bytes.snapshot(),
+            self.build_info.snapshot(),
+        ];
+        snapshots.extend(process::snapshots());
+        snapshots.retain(|snapshot| !snapshot.series.is_empty());
+        snapshots
+    }
+}
