@@ -22,11 +22,7 @@ pub fn stderr_json(record: &LogRecord, pod: &PodRef) {
 /// A record as one JSON line in the reference's form: `level`, `time`, `msg`, then labels; `pod`
 /// is `namespace/name`. The pod's UID and trace id follow, then the record's own attributes.
 pub fn json_line(record: &LogRecord, pod: &PodRef) -> String {
-    let mut fields: Vec<(&str, Json)> = vec![
-        ("level", level(record).name().into()),
-        ("time", Timestamp(record.time_unix_nano).to_string().into()),
-        ("msg", text_of(record.body.as_ref()).into()),
-    ];
+    let mut fields = head(record, None);
     if !pod.name.is_empty() {
         fields.push(("pod", format!("{}/{}", pod.namespace, pod.name).into()));
     }
@@ -34,12 +30,37 @@ pub fn json_line(record: &LogRecord, pod: &PodRef) -> String {
         fields.push((keys::POD_UID.as_str(), uid.into()));
         fields.push(("trace_id", TraceId::of_pod(uid).to_hex().into()));
     }
+    json_object(fields, record)
+}
+
+/// A record as the agent's console shows it with `--log_as_json`.
+pub fn agent_json_line(record: &LogRecord, scope: &str) -> String {
+    let mut fields = head(record, Some(scope));
+    if let Some(name) = text_attribute(&record.attributes, keys::POD_NAME) {
+        let namespace = text_attribute(&record.attributes, keys::POD_NAMESPACE).unwrap_or_default();
+        fields.push(("pod", format!("{namespace}/{name}").into()));
+    }
+    if !record.trace_id.is_empty() {
+        fields.push(("trace_id", hex(&record.trace_id).into()));
+    }
+    json_object(fields, record)
+}
+
+fn head(record: &LogRecord, scope: Option<&str>) -> Vec<(&'static str, Json)> {
+    let mut fields =
+        vec![("level", level(record).name().into()), ("time", Timestamp(record.time_unix_nano).to_string().into())];
+    fields.extend(scope.map(|scope| ("scope", scope.into())));
+    fields.push(("msg", text_of(record.body.as_ref()).into()));
+    fields
+}
+
+/// By hand, because a JSON map would sort its keys, and people read level and message first.
+fn json_object<'a>(mut fields: Vec<(&'a str, Json)>, record: &'a LogRecord) -> String {
     for kv in &record.attributes {
         if fields.iter().all(|(key, _)| *key != kv.key) {
             fields.push((&kv.key, json_of(kv.value.as_ref())));
         }
     }
-    // By hand, because a JSON map would sort its keys, and people read the message first.
     let mut line = String::from("{");
     for (index, (key, value)) in fields.into_iter().enumerate() {
         let comma = if index == 0 { "" } else { "," };

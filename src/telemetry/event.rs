@@ -1,4 +1,5 @@
-//! The closed list of log events that a request's story tells, and the severities.
+//! The closed list of log events that a request's story tells, and the severities. What the agent
+//! says of itself is in [`super::agent_event`].
 
 use opentelemetry_proto::tonic::logs::v1::SeverityNumber;
 
@@ -43,6 +44,17 @@ impl Level {
             9..=12 => Level::Info,
             13..=16 => Level::Warn,
             _ => Level::Error,
+        }
+    }
+
+    /// The level with this discriminant; anything else is `Off`.
+    pub(super) const fn of_index(index: u8) -> Level {
+        match index {
+            0 => Level::Debug,
+            1 => Level::Info,
+            2 => Level::Warn,
+            3 => Level::Error,
+            _ => Level::Off,
         }
     }
 

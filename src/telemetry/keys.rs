@@ -37,6 +37,60 @@ keys! {
     /// The type of an error: a [`crate::domain::step::ErrorType`].
     ERROR_TYPE = "error.type";
 
+    // Who is telling: the resource.
+    /// The service.
+    SERVICE_NAME = "service.name";
+    /// The one agent of all.
+    SERVICE_INSTANCE = "service.instance.id";
+    /// The cluster.
+    CLUSTER_NAME = "k8s.cluster.name";
+
+    // What the agent says of itself.
+    /// The version of this software.
+    SERVICE_VERSION = "service.version";
+    /// The node's name.
+    NODE_NAME = "k8s.node.name";
+    /// A file or socket.
+    FILE_PATH = "file.path";
+    /// Where a server listens.
+    SERVER_ADDRESS = "server.address";
+    /// The port on which a server listens.
+    SERVER_PORT = "server.port";
+    /// What went wrong, in words.
+    EXCEPTION_MESSAGE = "exception.message";
+    /// What a server is for: `metrics` or `health`.
+    SERVER_PURPOSE = "istio_cni.server.purpose";
+    /// Milliseconds from the start of the process.
+    UPTIME_MS = "istio_cni.agent.uptime_ms";
+    /// Why the agent stops: a signal's name, or the task that ended.
+    STOP_CAUSE = "istio_cni.agent.stop_cause";
+    /// The task of the agent.
+    TASK = "istio_cni.agent.task";
+    /// The resource of a watch.
+    WATCH_RESOURCE = "istio_cni.watch.resource";
+    /// How many objects a watch knows.
+    WATCH_OBJECTS = "istio_cni.watch.objects";
+    /// Why this backend was chosen.
+    BACKEND_CAUSE = "istio_cni.rules.backend_cause";
+    /// The effective user of a process that was turned away at the socket.
+    PEER_UID = "istio_cni.peer.uid";
+    /// A signal of telemetry.
+    TELEMETRY_SIGNAL = "istio_cni.telemetry.signal";
+    /// Why telemetry was dropped.
+    TELEMETRY_REASON = "istio_cni.telemetry.reason";
+    /// How many items of telemetry.
+    TELEMETRY_ITEMS = "istio_cni.telemetry.items";
+    /// Where telemetry is sent.
+    TELEMETRY_ENDPOINT = "istio_cni.telemetry.endpoint";
+    /// How telemetry is sent: `grpc` or `http/protobuf`.
+    TELEMETRY_PROTOCOL = "istio_cni.telemetry.protocol";
+    /// How many bytes of telemetry.
+    TELEMETRY_BYTES = "istio_cni.telemetry.bytes";
+    /// The environment variable with a value that is not used.
+    CONFIG_VARIABLE = "istio_cni.config.variable";
+    /// The module of a library that logged something.
+    DEPENDENCY = "istio_cni.dependency";
+
     // What a request came to.
     /// A [`super::outcome::Outcome`].
     OUTCOME = "istio_cni.outcome";

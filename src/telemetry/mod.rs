@@ -1,12 +1,17 @@
 //! The one way to tell what happens: a step is run here and becomes a span, a histogram sample and
 //! a log record by construction. Also OTLP export, the metrics registry and the typed log events.
 
+pub mod agent_event;
 pub mod batch;
 pub mod console;
+pub mod console_writer;
 pub mod event;
 pub mod keys;
 pub mod metrics;
+pub mod otlp;
 pub mod outcome;
+pub mod pipeline;
+pub mod resource;
 pub mod sanitize;
 pub mod story;
 pub mod timestamp;

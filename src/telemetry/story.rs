@@ -107,6 +107,13 @@ impl Open {
 /// A value of an attribute: text, integer, boolean or a list of texts.
 pub struct Attribute(Option<AnyValue>);
 
+impl Attribute {
+    /// The OTLP value.
+    pub fn into_value(self) -> Option<AnyValue> {
+        self.0
+    }
+}
+
 impl From<&str> for Attribute {
     fn from(text: &str) -> Self {
         Attribute(Some(AnyValue { value: Some(Value::StringValue(text.to_owned())) }))
@@ -298,7 +305,7 @@ impl Story {
             observed_time_unix_nano: now,
             severity_number: level.severity().into(),
             severity_text: level.name().to_owned(),
-            body: Attribute::from(message).0,
+            body: Attribute::from(message).into_value(),
             attributes,
             flags: 1,
             span_id: span_id.map(|id| id.0.to_vec()).unwrap_or_default(),

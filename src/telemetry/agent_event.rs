@@ -1,0 +1,132 @@
+//! What the agent says of itself: one variant per log event, with its name, level, wording and
+//! attributes in one place. To say something new, add a variant here and describe it in
+//! `otel-config/registry/`.
+
+use super::event::{EventName, Level};
+use super::keys::{self, Key};
+use super::story::attribute;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+
+macro_rules! agent_events {
+    ($(
+        $(#[doc = $doc:literal])+
+        $variant:ident { $($field:ident: $type:ty = $key:ident),* $(,)? }
+        = $name:literal, $level:ident, $message:literal;
+    )*) => {
+        /// A log event of the agent itself.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum AgentEvent {
+            $($(#[doc = $doc])+ $variant { $($field: $type),* },)*
+        }
+
+        impl AgentEvent {
+            /// Every event with its level and the keys of its attributes.
+            pub const ALL: &[(EventName, Level, &[Key])] =
+                &[$((EventName($name), Level::$level, &[$(keys::$key),*]),)*];
+
+            /// The name.
+            pub const fn name(&self) -> EventName {
+                match self { $(AgentEvent::$variant { .. } => EventName($name),)* }
+            }
+
+            /// The severity.
+            pub const fn level(&self) -> Level {
+                match self { $(AgentEvent::$variant { .. } => Level::$level,)* }
+            }
+
+            /// One sentence for people.
+            pub fn message(&self) -> String {
+                match self { $(
+                    #[allow(unused_variables, reason = "not every field is part of the sentence")]
+                    AgentEvent::$variant { $($field),* } => format!($message),
+                )* }
+            }
+
+            /// The fields as attributes.
+            pub fn attributes(&self) -> Vec<KeyValue> {
+                match self { $(
+                    AgentEvent::$variant { $($field),* } => vec![$(attribute(keys::$key, $field.clone())),*],
+                )* }
+            }
+        }
+    };
+}
+
+agent_events! {
+    /// The process begins.
+    Starting { version: String = SERVICE_VERSION, node: String = NODE_NAME }
+        = "istio_cni.agent.starting", Info, "istio-cni agent {version} starting on node {node}";
+    /// Requests are served.
+    Ready { uptime_ms: u64 = UPTIME_MS }
+        = "istio_cni.agent.ready", Info, "ready {uptime_ms} ms after the start";
+    /// The process stops.
+    Stopping { cause: String = STOP_CAUSE }
+        = "istio_cni.agent.stopping", Info, "stopping: {cause}";
+    /// A task ended that should run as long as the process.
+    TaskEnded { task: String = TASK, problem: String = EXCEPTION_MESSAGE }
+        = "istio_cni.agent.task_ended", Error, "task {task} ended unasked: {problem}";
+    /// The socket for the plugin is open.
+    SocketListening { path: String = FILE_PATH }
+        = "istio_cni.socket.listening", Info, "listening for the plugin on {path}";
+    /// Somebody connected to the socket who may not.
+    PeerRefused { uid: u64 = PEER_UID }
+        = "istio_cni.socket.peer_refused", Warn, "refused a connection of user {uid}: only root may ask for rules";
+    /// A server for people and probes is open.
+    HttpListening { purpose: String = SERVER_PURPOSE, address: String = SERVER_ADDRESS, port: u64 = SERVER_PORT }
+        = "istio_cni.http.listening", Info, "serving {purpose} on {address}:{port}";
+    /// A watch has the whole list.
+    WatchSynced { resource: String = WATCH_RESOURCE, objects: usize = WATCH_OBJECTS }
+        = "istio_cni.watch.synced", Info, "watch of {resource} in sync with {objects} objects";
+    /// A watch broke; it is being set up again.
+    WatchLost { resource: String = WATCH_RESOURCE, problem: String = EXCEPTION_MESSAGE }
+        = "istio_cni.watch.lost", Warn, "watch of {resource} lost, trying again: {problem}";
+    /// How the node's rules are programmed.
+    BackendChosen { backend: String = RULES_BACKEND, cause: String = BACKEND_CAUSE }
+        = "istio_cni.backend.chosen", Info, "rules are programmed with {backend}: {cause}";
+    /// Telemetry that plugins left behind was taken over.
+    SpoolDrained { items: u64 = TELEMETRY_ITEMS, bytes: u64 = TELEMETRY_BYTES }
+        = "istio_cni.spool.drained", Info,
+        "took over {items} spans and log records ({bytes} bytes) of plugins that found no agent";
+    /// Some of what plugins left behind cannot be read.
+    SpoolDamaged { path: String = FILE_PATH, problem: String = EXCEPTION_MESSAGE }
+        = "istio_cni.spool.damaged", Warn, "part of the telemetry in {path} cannot be read: {problem}";
+    /// Telemetry goes out.
+    ExportStarted {
+        signal: String = TELEMETRY_SIGNAL, endpoint: String = TELEMETRY_ENDPOINT, protocol: String = TELEMETRY_PROTOCOL,
+    } = "istio_cni.telemetry.export_started", Info, "sending {signal} to {endpoint} ({protocol})";
+    /// A request to the collector failed for good; said once until one succeeds.
+    ExportFailed {
+        signal: String = TELEMETRY_SIGNAL, endpoint: String = TELEMETRY_ENDPOINT, problem: String = EXCEPTION_MESSAGE,
+    } = "istio_cni.telemetry.export_failed", Warn,
+        "cannot send {signal} to {endpoint}; traffic is not affected, what does not fit the queue is dropped and \
+         counted: {problem}";
+    /// Telemetry was lost; said at most every half minute for each signal and reason.
+    TelemetryDropped {
+        signal: String = TELEMETRY_SIGNAL, reason: String = TELEMETRY_REASON, items: u64 = TELEMETRY_ITEMS,
+    } = "istio_cni.telemetry.dropped", Warn, "lost {items} items of {signal}: {reason}";
+    /// A variable of the environment has a value that is not used.
+    ConfigIgnored { variable: String = CONFIG_VARIABLE, problem: String = EXCEPTION_MESSAGE }
+        = "istio_cni.config.ignored", Warn, "{variable} is ignored: {problem}";
+    /// A library warns.
+    DependencyWarned { dependency: String = DEPENDENCY, text: String = EXCEPTION_MESSAGE }
+        = "istio_cni.dependency.warned", Warn, "{dependency}: {text}";
+    /// A library reports an error.
+    DependencyFailed { dependency: String = DEPENDENCY, text: String = EXCEPTION_MESSAGE }
+        = "istio_cni.dependency.failed", Error, "{dependency}: {text}";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_says_its_fields_in_words_and_attributes() {
+        let event = AgentEvent::WatchSynced { resource: "pods".into(), objects: 12 };
+        assert_eq!(event.message(), "watch of pods in sync with 12 objects");
+        assert_eq!(
+            event.attributes(),
+            [attribute(keys::WATCH_RESOURCE, "pods"), attribute(keys::WATCH_OBJECTS, 12_u64)]
+        );
+        assert!(AgentEvent::ALL.contains(&(event.name(), event.level(), &[keys::WATCH_RESOURCE, keys::WATCH_OBJECTS])));
+    }
+}

@@ -1,0 +1,224 @@
+//! Where the agent's telemetry comes together: batches of requests and the agent's own events go
+//! in; metrics, console lines and OTLP come out. Nothing here makes its caller wait.
+
+use super::agent_event::AgentEvent;
+use super::console_writer::{Console, Format};
+use super::event::Level;
+use super::metrics::{DropReason, Metrics, Signal};
+use super::otlp::config::{Config, Warning};
+use super::resource::{Identity, Origin, resource};
+use super::story::{Attribute, Batch, Clock};
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+/// What the telemetry of an agent is set up with.
+pub struct Setup {
+    /// The export's settings, and what was wrong with them.
+    pub config: (Config, Vec<Warning>),
+    /// The agent, as it knows itself.
+    pub identity: Identity,
+    /// The source revision of this build; may be empty.
+    pub revision: &'static str,
+    /// The threshold of the agent's own events.
+    pub level: Level,
+    /// Where console lines go.
+    pub console: Box<dyn Write + Send>,
+    /// The form of console lines.
+    pub format: Format,
+}
+
+/// The agent's telemetry; clones are handles to the same.
+#[derive(Clone)]
+pub struct Telemetry(Arc<Shared>);
+
+struct Shared {
+    clock: Clock,
+    level: AtomicU8,
+    metrics: Arc<Metrics>,
+    console: Console,
+    resource: Resource,
+}
+
+impl Telemetry {
+    /// Starts the console's thread and the export's tasks.
+    pub fn start(setup: Setup, _runtime: &Handle) -> Telemetry {
+        let (config, warnings) = setup.config;
+        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), setup.revision));
+        let telemetry = Telemetry(Arc::new(Shared {
+            clock: Clock::start(),
+            level: AtomicU8::new(setup.level as u8),
+            console: Console::start(setup.console, setup.format, Arc::clone(&metrics)),
+            metrics,
+            resource: resource(&setup.identity, config.service_name.as_deref(), &config.resource_attributes),
+        }));
+        for Warning { variable, problem } in warnings {
+            telemetry.event(AgentEvent::ConfigIgnored { variable: variable.to_owned(), problem });
+        }
+        telemetry
+    }
+
+    /// The metrics, to count into and to render.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.metrics
+    }
+
+    /// Who is telling.
+    pub fn resource(&self) -> &Resource {
+        &self.0.resource
+    }
+
+    /// The threshold of the agent's own events.
+    pub fn level(&self) -> Level {
+        Level::of_index(self.0.level.load(Ordering::Relaxed))
+    }
+
+    /// Changes the threshold while running.
+    pub fn set_level(&self, level: Level) {
+        self.0.level.store(level as u8, Ordering::Relaxed);
+    }
+
+    /// Takes over what a request told: samples from its spans, lines from its log records, and
+    /// both to the collector. Never waits; what does not fit is counted as dropped.
+    pub fn ingest(&self, batch: Batch, origin: Origin) {
+        let Batch { spans, logs, lost } = batch;
+        self.0.metrics.dropped(Signal::Traces, DropReason::SpoolFull, lost.spans);
+        self.0.metrics.dropped(Signal::Logs, DropReason::SpoolFull, lost.logs);
+        for span in &spans {
+            self.0.metrics.observe_span(span);
+        }
+        for log in &logs {
+            self.0.console.show(log, origin.console_scope());
+        }
+    }
+
+    /// Tells an event of the agent itself, unless its level is below the threshold.
+    pub fn event(&self, event: AgentEvent) {
+        let (threshold, level) = (self.level(), event.level());
+        if level < threshold || threshold == Level::Off {
+            return;
+        }
+        let now = self.0.clock.now_ns();
+        let record = LogRecord {
+            time_unix_nano: now,
+            observed_time_unix_nano: now,
+            severity_number: level.severity().into(),
+            severity_text: level.name().to_owned(),
+            body: Attribute::from(event.message()).into_value(),
+            attributes: event.attributes(),
+            event_name: event.name().as_str().to_owned(),
+            ..LogRecord::default()
+        };
+        self.0.console.show(&record, Origin::Agent.console_scope());
+    }
+
+    /// Sends what is waiting and ends, within `limit`. What is left then is counted as dropped.
+    pub async fn shutdown(&self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        self.0.console.shutdown(deadline).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::failure::Failure;
+    use crate::domain::identity::TraceId;
+    use crate::domain::pod::PodRef;
+    use crate::domain::step::Step;
+    use crate::telemetry::story::Story;
+    use std::sync::Mutex;
+    use std::sync::mpsc;
+
+    const UID: &str = "11111111-2222-4333-8444-555555555555";
+
+    #[derive(Clone, Default)]
+    struct Screen(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Screen {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn start(console: Box<dyn Write + Send>) -> Telemetry {
+        let identity = Identity { version: "1".into(), ..Identity::default() };
+        let warning = Warning { variable: "OTEL_BSP_SCHEDULE_DELAY", problem: "\"x\" is no number".into() };
+        let config = (Config::default(), vec![warning]);
+        let setup = Setup { config, identity, revision: "", level: Level::Info, console, format: Format::Tabs };
+        Telemetry::start(setup, &Handle::current())
+    }
+
+    fn told() -> Batch {
+        let pod = PodRef { namespace: "shop".into(), name: "cart-0".into(), uid: Some(UID.into()) };
+        let story = Story::begin(Clock::start(), TraceId::of_pod(UID), None, pod, Level::Debug, None);
+        let _ = story.request("cni.add", |_| story.step(Step::PodLookup, |_| Ok::<(), Failure>(())));
+        story.into_batch()
+    }
+
+    #[tokio::test]
+    async fn a_batch_becomes_samples_and_lines_of_its_pod() {
+        let screen = Screen::default();
+        let telemetry = start(Box::new(screen.clone()));
+        telemetry.ingest(told(), Origin::Plugin);
+        telemetry.event(AgentEvent::Ready { uptime_ms: 12 });
+        telemetry.set_level(Level::Warn);
+        telemetry.event(AgentEvent::Ready { uptime_ms: 13 });
+        telemetry.shutdown(Duration::from_secs(5)).await;
+        let text = String::from_utf8(screen.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(lines[0].contains("\twarn\tcni-agent\tOTEL_BSP_SCHEDULE_DELAY is ignored: \"x\" is no number\t"));
+        assert!(lines[1].contains("\tdebug\tcni-plugin\tpod.lookup done in ") && lines[1].contains(UID), "{text}");
+        assert!(lines[1].contains("\ttrace_id=11111111222243338444555555555555\t"), "{text}");
+        assert!(lines[2].contains("\tinfo\tcni-agent\tready 12 ms after the start\t"), "{text}");
+        let (_, page) = telemetry.metrics().render(None);
+        assert!(
+            page.contains(r#"istio_cni_requests_total{command="add",outcome="done",reason="",path=""} 1"#),
+            "{page}"
+        );
+    }
+
+    /// A console whose reader is gone to lunch.
+    struct Stuck(mpsc::Receiver<()>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_console_that_nobody_reads_costs_counted_lines_only() {
+        let (_hold, reader) = mpsc::channel();
+        let telemetry = start(Box::new(Stuck(reader)));
+        for _ in 0..6000 {
+            telemetry.event(AgentEvent::Ready { uptime_ms: 1 });
+        }
+        let dropped = telemetry.metrics().dropped_so_far(Signal::Console, DropReason::QueueFull);
+        assert!((1000..6000).contains(&dropped), "{dropped}");
+        telemetry.shutdown(Duration::from_millis(10)).await;
+    }
+
+    #[tokio::test]
+    async fn what_a_plugin_lost_is_counted() {
+        let telemetry = start(Box::new(Screen::default()));
+        let lost = crate::telemetry::story::Lost { spans: 3, logs: 2 };
+        telemetry.ingest(Batch { lost, ..Batch::default() }, Origin::Plugin);
+        assert_eq!(telemetry.metrics().dropped_so_far(Signal::Traces, DropReason::SpoolFull), 3);
+        assert_eq!(telemetry.metrics().dropped_so_far(Signal::Logs, DropReason::SpoolFull), 2);
+        telemetry.shutdown(Duration::from_secs(1)).await;
+    }
+}
