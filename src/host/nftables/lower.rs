@@ -1,22 +1,13 @@
 //! A rule as nf_tables expressions: its matches in their order, a counter, its action.
 
 use super::expr::{CtKey, Data, Expr, Header, MetaKey, Verdict, nfproto};
-use crate::domain::ruleset::{Action, Chain, CtState, Family, Match, Proto, Rule, Ruleset};
+use crate::domain::ruleset::{Action, CtState, Family, Match, Proto, Rule};
 use ipnet::IpNet;
 
 /// Bits of a connection's state (linux/netfilter/nf_conntrack_common.h).
 const STATE_INVALID: u32 = 1;
 const STATE_ESTABLISHED: u32 = 1 << 1;
 const STATE_RELATED: u32 = 1 << 2;
-
-/// The rule with which a base chain lets IPv6 pass when the ruleset is not for it: our tables see
-/// both families.
-pub fn leave_ipv6_alone(ruleset: &Ruleset, chain: Chain) -> Option<Vec<Expr>> {
-    (!ruleset.ipv6 && chain.is_hook()).then(|| {
-        let [load, compare] = family(Family::V6);
-        vec![load, compare, Expr::Counter, Expr::Verdict(Verdict::Accept)]
-    })
-}
 
 /// The kernel rules of one rule: one, or one for each port where it matches any of several.
 pub fn lower(rule: &Rule) -> Vec<Vec<Expr>> {

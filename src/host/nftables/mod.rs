@@ -7,10 +7,12 @@ mod error;
 mod expr;
 mod lower;
 mod plan;
+mod probe;
 mod readback;
 mod text;
 
 pub use error::NftError;
+pub use probe::{ProbeError, probe_nftables};
 
 use crate::domain::ruleset::{Difference, Ruleset};
 use crate::host::netlink::{Netlink, Reply};
@@ -113,4 +115,52 @@ fn subject_text(subject: Subject, plan: &[PlannedTable]) -> String {
         }),
     }
     .unwrap_or_else(|| "the transaction".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ruleset::{Action, Match};
+
+    /// What the probe must have: adding a kind of match or action without it would let a node
+    /// choose a backend that fails later.
+    #[test]
+    fn the_probe_has_every_match_and_every_action() {
+        let rules = probe::every_kind_of_rule();
+        let rules: Vec<_> = rules.chains.iter().flat_map(|chain| &chain.rules).collect();
+        let has = |wanted: &dyn Fn(&Match) -> bool| rules.iter().any(|rule| rule.matches.iter().any(wanted));
+        let matches: [&dyn Fn(&Match) -> bool; 13] = [
+            &|m| matches!(m, Match::InIface(_)),
+            &|m| matches!(m, Match::OutIface(_)),
+            &|m| matches!(m, Match::Proto(_)),
+            &|m| matches!(m, Match::Source { .. }),
+            &|m| matches!(m, Match::Destination { net, .. } if net.prefix_len() == 24),
+            &|m| matches!(m, Match::DestinationPorts { not: true, .. }),
+            &|m| matches!(m, Match::DestinationPorts { not: false, .. }),
+            &|m| matches!(m, Match::SourcePort(_)),
+            &|m| matches!(m, Match::Uid { .. }),
+            &|m| matches!(m, Match::Gid { .. }),
+            &|m| matches!(m, Match::Mark { .. }),
+            &|m| matches!(m, Match::ConnMark(_)),
+            &|m| matches!(m, Match::Ct(_)),
+        ];
+        for (index, wanted) in matches.into_iter().enumerate() {
+            assert!(has(wanted), "no rule has match {index}");
+        }
+        let actions: [fn(&Action) -> bool; 10] = [
+            |a| matches!(a, Action::Jump(_)),
+            |a| matches!(a, Action::Return),
+            |a| matches!(a, Action::Accept),
+            |a| matches!(a, Action::Drop),
+            |a| matches!(a, Action::Redirect(_)),
+            |a| matches!(a, Action::Tproxy { .. }),
+            |a| matches!(a, Action::SetMark(_)),
+            |a| matches!(a, Action::SaveMark),
+            |a| matches!(a, Action::RestoreMark),
+            |a| matches!(a, Action::CtZone(_)),
+        ];
+        for (index, wanted) in actions.into_iter().enumerate() {
+            assert!(rules.iter().any(|rule| wanted(&rule.action)), "no rule has action {index}");
+        }
+    }
 }

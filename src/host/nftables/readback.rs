@@ -5,7 +5,9 @@ use super::batch::{
     RULE_EXPRESSIONS, RULE_TABLE, TABLE_NAME, kind, nfgenmsg,
 };
 use super::expr::{Expr, LIST_ELEM};
-use super::plan::{Base, TABLES, table_name};
+use super::plan::Base;
+use crate::domain::nft::table_name;
+use crate::domain::ruleset::Table;
 use crate::host::netlink::{Message, NLM_F_DUMP, NLM_F_REQUEST, Netlink};
 use crate::host::nlattr::{Writer, attributes, be32, find, text};
 use std::io;
@@ -79,7 +81,7 @@ fn dump<S: Default>(netlink: &mut Netlink, message: libc::c_int, mut each: impl 
 /// Our own name of a table, if it is ours.
 fn ours(name: &[u8]) -> Option<&'static str> {
     let name = text(name)?;
-    TABLES.into_iter().map(table_name).find(|ours| *ours == name)
+    Table::ALL.into_iter().map(table_name).find(|ours| *ours == name)
 }
 
 fn read_chain(attributes: &[u8]) -> Option<(&'static str, FoundChain)> {
