@@ -11,6 +11,8 @@ pub mod identity;
 pub mod nft;
 pub mod pod;
 pub mod proxy;
+pub mod render_iptables;
+pub mod render_nft;
 pub mod request;
 pub mod ruleset;
 pub mod settings;

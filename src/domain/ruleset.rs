@@ -261,6 +261,9 @@ impl Match {
 }
 
 impl Rule {
+    /// The packet marks that our rules set and look for.
+    pub const MARKS: [u32; 2] = [build::INBOUND_MARK, build::OUTBOUND_MARK];
+
     /// A rule for every family, with its conditions in canonical order. The order means nothing to
     /// a packet, but equal rules are equal values only if they keep to one.
     pub fn new(matches: impl IntoIterator<Item = Match>, action: Action) -> Rule {
