@@ -1,1 +1,3 @@
 //! The command line and the shells of the roles.
+
+pub mod rules;

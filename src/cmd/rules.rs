@@ -1,0 +1,205 @@
+//! `istio-cni-otel rules`: what a pod would get, in either backend's language, or why nothing.
+
+use crate::domain::decision::{Decision, decide, warnings};
+use crate::domain::pod::PodFacts;
+use crate::domain::ruleset::{Family, Ruleset, build};
+use crate::domain::settings::SkipReason;
+use crate::domain::{render_iptables, render_nft};
+use crate::k8s::pod::Pod;
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+
+/// Print the rules that a pod would get, or the reason why it gets none.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  istio-cni-otel rules --pod pod.yaml
+  kubectl get pod web-0 -o yaml | istio-cni-otel rules --pod - --backend iptables --family dual
+  istio-cni-otel rules --pod pod.yaml --config /etc/cni/net.d/10-calico.conflist")]
+pub struct RulesArgs {
+    /// The pod, as YAML or JSON; - reads standard input.
+    #[arg(long, value_name = "FILE")]
+    pub pod: PathBuf,
+    /// The plugin's network configuration, or the conflist that has it; decides about excluded
+    /// namespaces and the backend.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The language; without it the configuration's backend, where auto stands for nftables.
+    #[arg(long, value_enum)]
+    pub backend: Option<BackendArg>,
+    /// The addresses that the pod's namespace has.
+    #[arg(long, value_enum, default_value_t = FamilyArg::V4)]
+    pub family: FamilyArg,
+}
+
+/// A backend on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BackendArg {
+    Auto,
+    Nftables,
+    Iptables,
+}
+
+/// The address families of a namespace on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FamilyArg {
+    V4,
+    V6,
+    Dual,
+}
+
+impl FamilyArg {
+    /// Addresses of documentation ranges, in the kernel's order.
+    fn addresses(self) -> Vec<IpAddr> {
+        let v4 = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+        let v6 = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
+        match self {
+            FamilyArg::V4 => vec![v4],
+            FamilyArg::V6 => vec![v6],
+            FamilyArg::Dual => vec![v4, v6],
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            FamilyArg::V4 => "IPv4",
+            FamilyArg::V6 => "IPv6",
+            FamilyArg::Dual => "IPv4 and IPv6",
+        }
+    }
+}
+
+/// The configuration's keys that matter here.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Config {
+    #[serde(rename = "type")]
+    kind: String,
+    exclude_namespaces: Vec<String>,
+    pod_namespace: String,
+    native_nftables: bool,
+    redirect_backend: String,
+    plugins: Vec<Config>,
+}
+
+/// Reads the pod, decides, and prints. A pod that would be refused is an error.
+pub fn run(args: &RulesArgs, stdout: &mut dyn Write) -> anyhow::Result<()> {
+    let pod = read_pod(&args.pod)?;
+    let config = args.config.as_deref().map(read_config).transpose()?.unwrap_or_default();
+    let backend = chosen_backend(args.backend, &config)?;
+    let name = format!("{}/{}", pod.namespace, pod.name);
+    if let Some((reason, message)) = skipped_by_config(&pod, &config) {
+        return print_skip(stdout, &name, reason, &message);
+    }
+    let settings = match decide(&pod).with_context(|| format!("pod {name} would not start"))? {
+        Decision::Skip(skip) => return print_skip(stdout, &name, skip.reason, &skip.message),
+        Decision::Enroll(settings) => settings,
+    };
+    let rules = build(&settings, &args.family.addresses())?;
+    let language = if backend == BackendArg::Iptables { "iptables" } else { "nftables" };
+    writeln!(stdout, "# pod {name} with {} addresses, {language}", args.family.name())?;
+    for warning in warnings(&pod) {
+        writeln!(stdout, "# warning: {warning}")?;
+    }
+    match backend {
+        BackendArg::Iptables => print_iptables(stdout, &rules)?,
+        BackendArg::Auto | BackendArg::Nftables => write!(stdout, "{}", render_nft::script(&rules))?,
+    }
+    print_routing(stdout, &rules)
+}
+
+fn print_skip(stdout: &mut dyn Write, name: &str, reason: SkipReason, message: &str) -> anyhow::Result<()> {
+    Ok(writeln!(stdout, "pod {name} gets no rules: {message} ({})", reason.name())?)
+}
+
+fn print_iptables(stdout: &mut dyn Write, rules: &Ruleset) -> anyhow::Result<()> {
+    for family in Family::ALL {
+        let text = render_iptables::restore_text(rules, family);
+        if !text.is_empty() {
+            writeln!(stdout, "# {}-restore --noflush", render_iptables::tool_name(family))?;
+            write!(stdout, "{text}")?;
+        }
+    }
+    Ok(())
+}
+
+/// What is not in the tables, as commands that would do it.
+fn print_routing(stdout: &mut dyn Write, rules: &Ruleset) -> anyhow::Result<()> {
+    for address in &rules.loopback {
+        writeln!(stdout, "# ip -6 addr add {address} dev lo")?;
+    }
+    let families: &[&str] = if rules.ipv6 { &["-4", "-6"] } else { &["-4"] };
+    if let Some(routing) = rules.routing {
+        for family in families {
+            writeln!(stdout, "# ip {family} rule add fwmark {} lookup {}", routing.mark, routing.table)?;
+            writeln!(stdout, "# ip {family} route add local default dev lo table {}", routing.table)?;
+        }
+    }
+    Ok(())
+}
+
+fn read_pod(path: &Path) -> anyhow::Result<PodFacts> {
+    let text = read(path)?;
+    let shown = path.display();
+    let pod: Pod = if text.trim_start().starts_with('{') {
+        serde_json::from_str(&text).with_context(|| format!("{shown} is no pod in JSON"))?
+    } else {
+        serde_saphyr::from_str(&text).with_context(|| format!("{shown} is no pod in YAML"))?
+    };
+    if !matches!(pod.kind.as_str(), "Pod" | "") {
+        bail!("{shown} holds a {}, not a Pod: take the pod itself, from kubectl get pod NAME -o yaml", pod.kind);
+    }
+    let mut facts = pod.into_facts();
+    if facts.containers.is_empty() {
+        bail!("{shown} holds no pod with containers: take one from kubectl get pod NAME -o yaml");
+    }
+    if facts.namespace.is_empty() {
+        facts.namespace = "default".to_owned();
+    }
+    Ok(facts)
+}
+
+fn read_config(path: &Path) -> anyhow::Result<Config> {
+    let shown = path.display();
+    let config: Config =
+        serde_json::from_str(&read(path)?).with_context(|| format!("{shown} is no network configuration in JSON"))?;
+    if config.plugins.is_empty() {
+        return Ok(config);
+    }
+    let ours = config.plugins.into_iter().find(|plugin| plugin.kind == "istio-cni");
+    ours.with_context(|| format!("{shown} is a conflist without a plugin of type istio-cni: name one that has it"))
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("cannot read the pod from standard input")?;
+        return Ok(text);
+    }
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The command line wins over the configuration.
+fn chosen_backend(asked: Option<BackendArg>, config: &Config) -> anyhow::Result<BackendArg> {
+    match (asked, config.redirect_backend.as_str()) {
+        (Some(backend), _) => Ok(backend),
+        (None, _) if config.native_nftables => Ok(BackendArg::Nftables),
+        (None, "" | "auto") => Ok(BackendArg::Auto),
+        (None, "nftables") => Ok(BackendArg::Nftables),
+        (None, "iptables") => Ok(BackendArg::Iptables),
+        (None, other) => bail!("redirect_backend is {other:?}; it takes auto, nftables or iptables: correct it"),
+    }
+}
+
+/// The reasons that rest on the configuration, before the pod is looked at.
+fn skipped_by_config(pod: &PodFacts, config: &Config) -> Option<(SkipReason, String)> {
+    if pod.name.starts_with("istio-cni-node-") && pod.namespace == config.pod_namespace {
+        let message = format!("{} looks like our own agent pod, skipping", pod.name);
+        return Some((SkipReason::OwnAgentPod, message));
+    }
+    let excluded = config.exclude_namespaces.contains(&pod.namespace);
+    excluded.then(|| (SkipReason::NamespaceExcluded, format!("pod namespace {} excluded", pod.namespace)))
+}
