@@ -94,6 +94,10 @@ event_names! {
     STEP_DONE = "istio_cni.step.done";
     /// A step failed; the error was born there.
     STEP_FAILED = "istio_cni.step.failed";
+    /// The request failed; this is what the runtime is told.
+    REQUEST_FAILED = "istio_cni.request.failed";
+    /// What the plugin does, in the words of the reference's logs.
+    PROGRESS = "istio_cni.request.progress";
     /// The pod gets no rules, and why.
     POD_SKIPPED = "istio_cni.pod.skipped";
 }

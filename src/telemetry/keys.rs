@@ -91,6 +91,18 @@ keys! {
     /// The module of a library that logged something.
     DEPENDENCY = "istio_cni.dependency";
 
+    // Which request it is.
+    /// The CNI command, in lower case.
+    COMMAND = "istio_cni.command";
+    /// The sandbox' container id, `CNI_CONTAINERID`.
+    CONTAINER_ID = "container.id";
+    /// The interface, `CNI_IFNAME`.
+    INTERFACE = "network.interface.name";
+    /// The network namespace's path, `CNI_NETNS`.
+    NETNS = "istio_cni.netns";
+    /// What came of calling the agent: `answered`, or `absent` when nobody serves its socket.
+    AGENT = "istio_cni.agent.presence";
+
     // What a request came to.
     /// A [`super::outcome::Outcome`].
     OUTCOME = "istio_cni.outcome";

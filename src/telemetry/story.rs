@@ -35,14 +35,16 @@ pub struct Lost {
 /// The recorder of one request. Shared by reference with the thread that enters the namespace.
 pub struct Story {
     clock: Clock,
-    level: Level,
     state: Mutex<State>,
     /// Sees each log record as it is made (the plugin's standard error).
     console: Option<fn(&LogRecord, &PodRef)>,
 }
 
 struct State {
+    level: Level,
     trace: TraceId,
+    /// The request's parent in a trace that is given from outside, not by the pod.
+    pinned: Option<SpanId>,
     pod: PodRef,
     parent: Option<SpanId>,
     batch: Batch,
@@ -173,7 +175,21 @@ impl Story {
         level: Level,
         console: Option<fn(&LogRecord, &PodRef)>,
     ) -> Story {
-        Story { clock, level, state: Mutex::new(State { trace, pod, parent, batch: Batch::default() }), console }
+        let state = State { level, trace, pinned: None, pod, parent, batch: Batch::default() };
+        Story { clock, state: Mutex::new(state), console }
+    }
+
+    /// From now on only records of at least this level are made; a level is known only once the
+    /// configuration is read.
+    pub fn set_level(&self, level: Level) {
+        lock(&self.state).level = level;
+    }
+
+    /// Tells the story in the trace of somebody else, whatever the pod; the request, also one that
+    /// is under way, stands below the span `parent` of it.
+    pub fn pin(&self, trace: TraceId, parent: SpanId) {
+        let mut state = lock(&self.state);
+        (state.trace, state.pinned) = (trace, Some(parent));
     }
 
     /// Runs a step: a span with the outcome, and one log record (debug when it went well, error
@@ -189,22 +205,28 @@ impl Story {
         result
     }
 
-    /// Runs the whole request as the span `name`, below the pod's root span.
+    /// Runs the whole request as the span `name`, below the pod's root span or where it is pinned.
     pub fn request<T>(&self, name: &'static str, run: impl FnOnce(&Open) -> Result<T, Failure>) -> Result<T, Failure> {
         let open = Open { attributes: Mutex::default(), links: Mutex::default() };
         let id = random_span_id();
         let outer = lock(&self.state).parent.replace(id);
         let result = run(&open);
-        let parent = outer.map(|_| lock(&self.state).trace.root_span());
-        lock(&self.state).parent = outer;
+        let parent = {
+            let mut state = lock(&self.state);
+            state.parent = outer;
+            state.pinned.or_else(|| outer.map(|_| state.trace.root_span()))
+        };
         self.finish(name, id, parent, self.clock.start_ns(), open, result.as_ref().err(), false);
         result
     }
 
-    /// Once the pod is known, its API UID names the trace and stands on every span and log.
+    /// Once the pod is known, its API UID names the trace, unless that is pinned, and stands on
+    /// every span and log.
     pub fn identify(&self, pod_uid: &str) {
         let mut state = lock(&self.state);
-        state.trace = TraceId::of_pod(pod_uid);
+        if state.pinned.is_none() {
+            state.trace = TraceId::of_pod(pod_uid);
+        }
         state.pod.uid = Some(pod_uid.to_owned());
     }
 
@@ -216,7 +238,7 @@ impl Story {
 
     /// Writes a log record of this request, unless its level is below the threshold.
     pub fn log(&self, level: Level, event_name: EventName, message: &str, attributes: Vec<KeyValue>) {
-        if level < self.level || level == Level::Off {
+        if !self.shows(level) {
             return;
         }
         let span_id = lock(&self.state).parent;
@@ -276,7 +298,7 @@ impl Story {
 
     fn log_step(&self, name: &'static str, id: SpanId, duration_ns: u64, failure: Option<&Failure>) {
         let level = if failure.is_some() { Level::Error } else { Level::Debug };
-        if level < self.level || self.level == Level::Off {
+        if !self.shows(level) {
             return;
         }
         let mut attributes = vec![attribute(keys::STEP, name)];
@@ -289,6 +311,10 @@ impl Story {
         };
         let event_name = if failure.is_some() { event::STEP_FAILED } else { event::STEP_DONE };
         self.write_log(level, event_name, &message, attributes, Some(id));
+    }
+
+    fn shows(&self, level: Level) -> bool {
+        level != Level::Off && level >= lock(&self.state).level
     }
 
     fn write_log(

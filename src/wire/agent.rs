@@ -62,6 +62,8 @@ pub struct Call {
     pub request: Request,
     pub trace: TraceId,
     pub parent: Option<SpanId>,
+    /// The trace was given from outside: the pod does not name it.
+    pub pinned: bool,
     /// The plugin's log level word.
     pub level: String,
 }
@@ -131,6 +133,8 @@ struct CallJson {
     trace_id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     parent_span_id: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pinned: bool,
     level: String,
 }
 
@@ -201,6 +205,7 @@ impl From<&Call> for CallJson {
             bounds: BoundsJson::from(&bounds),
             trace_id: call.trace.to_hex(),
             parent_span_id: call.parent.map(SpanId::to_hex),
+            pinned: call.pinned,
             level: call.level.clone(),
         }
     }
@@ -226,6 +231,7 @@ impl TryFrom<CallJson> for Call {
             },
             trace: known("traceId", TraceId::from_hex(&json.trace_id), &json.trace_id)?,
             parent: parent.transpose()?,
+            pinned: json.pinned,
             level: json.level,
         })
     }
@@ -344,6 +350,7 @@ mod tests {
             },
             trace: TraceId::of_pod("u-1"),
             parent: Some(SpanId([1; 8])),
+            pinned: false,
             level: "info".into(),
         }
     }
@@ -352,6 +359,8 @@ mod tests {
     fn a_call_survives_the_wire() {
         let bytes = encode_call(&call()).unwrap();
         assert_eq!(decode_call(&bytes).unwrap(), call());
+        let pinned = Call { pinned: true, ..call() };
+        assert_eq!(decode_call(&encode_call(&pinned).unwrap()).unwrap(), pinned);
     }
 
     #[test]
