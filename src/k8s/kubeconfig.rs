@@ -1,0 +1,289 @@
+//! The kubeconfig that the agent writes for the plugin: server, trust and credentials of the
+//! current context. Nothing here ever shows a secret: not in errors, not in `Debug`.
+
+use crate::domain::failure::Classify;
+use crate::domain::step::ErrorType;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Deserialize;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// The file's name in the run directory.
+pub const FILE_NAME: &str = "istio-cni-kubeconfig";
+
+/// No kubeconfig is larger; a larger file is refused.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// How to reach the API server, and as whom.
+pub struct ApiAccess {
+    /// `https://host:port`, perhaps with a path, without a slash at the end.
+    pub server: String,
+    /// Whose certificate the server may have.
+    pub trust: Trust,
+    /// The value of the `Authorization` header.
+    pub authorization: Option<String>,
+    /// PEM of a client certificate chain, and of its key.
+    pub client_certificate: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Whose certificate the server may have.
+pub enum Trust {
+    /// One that these (PEM) have signed.
+    Authorities(Vec<u8>),
+    /// Anybody's: `insecure-skip-tls-verify`.
+    Anybody,
+    /// There is none: plain HTTP.
+    PlainHttp,
+}
+
+/// Why a kubeconfig cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KubeconfigError {
+    #[error("failed to createNewK8sClient: the kubeconfig {} does not exist: the istio-cni-node agent writes it when it starts, so check that its pod runs on this node", .path.display())]
+    Missing { path: PathBuf },
+    #[error("failed to createNewK8sClient: {} cannot be read: check that it is a readable file and that the plugin runs as root", .path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("failed to createNewK8sClient: the kubeconfig {} is larger than {MAX_BYTES} bytes", .path.display())]
+    TooLarge { path: PathBuf },
+    #[error("failed to createNewK8sClient: the kubeconfig {} is not YAML of the expected shape{at}; restart the istio-cni-node pod of this node to have it written anew", .path.display())]
+    Malformed {
+        path: PathBuf,
+        /// ` (line L, column C)`, when it is known. The parser's own words may show a token.
+        at: String,
+    },
+    #[error("failed to createNewK8sClient: the kubeconfig {} is of no use: {what}", .path.display())]
+    Unusable { path: PathBuf, what: String },
+}
+
+impl Classify for KubeconfigError {
+    fn error_type(&self) -> ErrorType {
+        match self {
+            KubeconfigError::Missing { .. } => ErrorType::KubeconfigMissing,
+            _ => ErrorType::KubeconfigInvalid,
+        }
+    }
+}
+
+/// Reads the access of the current context.
+pub fn load(path: &Path) -> Result<ApiAccess, KubeconfigError> {
+    let text = read_bounded(path)?;
+    let config: Config = serde_saphyr::from_slice(&text).map_err(|error| {
+        let place = |at: serde_saphyr::Location| format!(" (line {}, column {})", at.line(), at.column());
+        KubeconfigError::Malformed { path: path.to_owned(), at: error.location().map(place).unwrap_or_default() }
+    })?;
+    config.access(path.parent().unwrap_or(Path::new(""))).map_err(|error| match error {
+        Problem::File(error) => error,
+        Problem::What(what) => KubeconfigError::Unusable { path: path.to_owned(), what },
+    })
+}
+
+fn read_bounded(path: &Path) -> Result<Vec<u8>, KubeconfigError> {
+    let unreadable = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => KubeconfigError::Missing { path: path.to_owned() },
+        _ => KubeconfigError::Unreadable { path: path.to_owned(), source },
+    };
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut text = Vec::with_capacity(4096);
+    file.take(MAX_BYTES + 1).read_to_end(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > MAX_BYTES { Err(KubeconfigError::TooLarge { path: path.to_owned() }) } else { Ok(text) }
+}
+
+/// A file that the kubeconfig names, or what is wrong with the kubeconfig itself.
+enum Problem {
+    File(KubeconfigError),
+    What(String),
+}
+
+impl From<String> for Problem {
+    fn from(what: String) -> Problem {
+        Problem::What(what)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Config {
+    #[serde(default)]
+    clusters: Option<Vec<NamedCluster>>,
+    #[serde(default)]
+    contexts: Option<Vec<NamedContext>>,
+    #[serde(default)]
+    users: Option<Vec<NamedUser>>,
+    #[serde(default)]
+    current_context: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct NamedCluster {
+    name: String,
+    cluster: Cluster,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Cluster {
+    server: Option<String>,
+    certificate_authority: Option<String>,
+    certificate_authority_data: Option<String>,
+    insecure_skip_tls_verify: Option<bool>,
+    tls_server_name: Option<String>,
+    proxy_url: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct NamedContext {
+    name: String,
+    context: Context,
+}
+
+#[derive(Deserialize)]
+struct Context {
+    cluster: String,
+    #[serde(default)]
+    user: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct NamedUser {
+    name: String,
+    #[serde(default)]
+    user: Option<User>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct User {
+    token: Option<String>,
+    #[serde(rename = "tokenFile")]
+    token_file: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
+    client_certificate: Option<String>,
+    client_certificate_data: Option<String>,
+    client_key: Option<String>,
+    client_key_data: Option<String>,
+    exec: Option<serde::de::IgnoredAny>,
+    auth_provider: Option<serde::de::IgnoredAny>,
+}
+
+impl Config {
+    fn access(self, directory: &Path) -> Result<ApiAccess, Problem> {
+        let wanted = self.current_context.filter(|name| !name.is_empty());
+        let wanted = wanted.ok_or("it has no current-context".to_owned())?;
+        let mut contexts = self.contexts.into_iter().flatten();
+        let context = contexts.find(|context| context.name == wanted);
+        let Context { cluster, user } = context.ok_or(format!("it has no context named {wanted:?}"))?.context;
+        let mut clusters = self.clusters.into_iter().flatten();
+        let found = clusters.find(|item| item.name == cluster);
+        let cluster = found.ok_or(format!("it has no cluster named {cluster:?}"))?.cluster;
+        let user = match user.filter(|name| !name.is_empty()) {
+            None => User::default(),
+            Some(name) => {
+                let found = self.users.into_iter().flatten().find(|item| item.name == name);
+                found.ok_or(format!("it has no user named {name:?}"))?.user.unwrap_or_default()
+            }
+        };
+        let server = cluster.server()?;
+        let trust = cluster.trust(&server, directory)?;
+        let authorization = user.authorization(directory)?;
+        Ok(ApiAccess { trust, authorization, client_certificate: user.client_certificate(directory)?, server })
+    }
+}
+
+impl Cluster {
+    fn server(&self) -> Result<String, String> {
+        const ALLOWED: &str = "allowed is https://HOST:PORT (an IPv6 host in brackets) or http://HOST:PORT";
+        let server = self.server.as_deref().unwrap_or_default().trim_end_matches('/');
+        let uri = server.parse::<ureq::http::Uri>().map_err(|_| format!("its server is {server:?}; {ALLOWED}"))?;
+        if !matches!(uri.scheme_str(), Some("https" | "http")) || uri.host().unwrap_or_default().is_empty() {
+            return Err(format!("its server is {server:?}; {ALLOWED}"));
+        }
+        for (key, value) in [("tls-server-name", &self.tls_server_name), ("proxy-url", &self.proxy_url)] {
+            if value.as_ref().is_some_and(|value| !value.is_empty()) {
+                return Err(format!("its cluster has {key}, which the plugin does not support"));
+            }
+        }
+        Ok(server.to_owned())
+    }
+
+    fn trust(&self, server: &str, directory: &Path) -> Result<Trust, Problem> {
+        if server.starts_with("http:") {
+            return Ok(Trust::PlainHttp);
+        }
+        if self.insecure_skip_tls_verify == Some(true) {
+            return Ok(Trust::Anybody);
+        }
+        let (data, file) = (&self.certificate_authority_data, &self.certificate_authority);
+        let pem = data_or_file("certificate-authority", data.as_deref(), file.as_deref(), directory)?;
+        pem.map(Trust::Authorities).ok_or_else(|| {
+            "its cluster has neither certificate-authority-data nor insecure-skip-tls-verify".to_owned().into()
+        })
+    }
+}
+
+impl User {
+    fn authorization(&self, directory: &Path) -> Result<Option<String>, Problem> {
+        let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
+        if let Some(token) = given(&self.token) {
+            return Ok(Some(bearer(&token)?));
+        }
+        if let Some(file) = given(&self.token_file) {
+            let text = read_bounded(&directory.join(file)).map_err(Problem::File)?;
+            return Ok(Some(bearer(String::from_utf8_lossy(&text).trim())?));
+        }
+        if let Some(username) = given(&self.username) {
+            let password = self.password.as_deref().unwrap_or_default();
+            return Ok(Some(format!("Basic {}", BASE64.encode(format!("{username}:{password}")))));
+        }
+        if self.exec.is_some() || self.auth_provider.is_some() {
+            return Err("its user needs an exec or auth-provider plugin; use a token or a client certificate"
+                .to_owned()
+                .into());
+        }
+        Ok(None)
+    }
+
+    fn client_certificate(&self, directory: &Path) -> Result<Option<(Vec<u8>, Vec<u8>)>, Problem> {
+        let (data, file) = (&self.client_certificate_data, &self.client_certificate);
+        let certificate = data_or_file("client-certificate", data.as_deref(), file.as_deref(), directory)?;
+        let (data, file) = (&self.client_key_data, &self.client_key);
+        let key = data_or_file("client-key", data.as_deref(), file.as_deref(), directory)?;
+        match (certificate, key) {
+            (None, None) => Ok(None),
+            (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+            (Some(_), None) => Err("its user has a client-certificate without a client-key".to_owned().into()),
+            (None, Some(_)) => Err("its user has a client-key without a client-certificate".to_owned().into()),
+        }
+    }
+}
+
+/// A bearer token as a header; one with other than visible characters would break the request.
+fn bearer(token: &str) -> Result<String, String> {
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("its user's token is empty or has characters that no token has".to_owned());
+    }
+    Ok(format!("Bearer {token}"))
+}
+
+/// What `KEY-data` holds, in base64, or else the file that `KEY` names.
+fn data_or_file(
+    key: &str,
+    data: Option<&str>,
+    file: Option<&str>,
+    directory: &Path,
+) -> Result<Option<Vec<u8>>, Problem> {
+    if let Some(data) = data.filter(|data| !data.is_empty()) {
+        let compact: Vec<u8> = data.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        let bytes = BASE64.decode(compact).map_err(|_| format!("its {key}-data is not base64"))?;
+        return Ok(Some(bytes));
+    }
+    match file.filter(|file| !file.is_empty()) {
+        Some(file) => read_bounded(&directory.join(file)).map(Some).map_err(Problem::File),
+        None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+#[path = "kubeconfig_tests.rs"]
+mod tests;
