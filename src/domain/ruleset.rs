@@ -193,6 +193,11 @@ pub struct Ruleset {
 }
 
 impl Ruleset {
+    /// No rules at all, for both families: what a namespace has that is not ours.
+    pub const fn none() -> Ruleset {
+        Ruleset { ipv6: true, chains: Vec::new(), routing: None, loopback: Vec::new() }
+    }
+
     /// The number of rules, over all chains.
     pub fn rule_count(&self) -> usize {
         self.chains.iter().map(|chain| chain.rules.len()).sum()

@@ -1,6 +1,7 @@
 //! The kernel of a pod's network namespace, as the use cases need it: entered on a thread of its
 //! own, locked against other writers, programmed by the backend of the request.
 
+use super::iptables::{Iptables, IptablesError, NftFamilies, any_tables};
 use super::netns::enter;
 use super::netns_lock::acquire;
 use super::nftables::{NftError, Nftables};
@@ -12,6 +13,7 @@ use crate::domain::step::ErrorType;
 use crate::ops::ports::{Applied, BoxedError, Namespaces, PodKernel, Work};
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 /// The network namespaces of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,13 +28,17 @@ impl Namespaces for HostNamespaces {
         work: Work<'_>,
     ) -> Result<Result<Applied, Failure>, BoxedError> {
         let _lock = acquire(netns, bounds.lock_timeout).map_err(BoxedError::new)?;
-        enter(netns, || work(&mut HostKernel { backend, routing: None, nftables: None })).map_err(BoxedError::new)
+        let tool_limit = bounds.tool_timeout;
+        enter(netns, || work(&mut HostKernel { backend, tool_limit, routing: None, nftables: None }))
+            .map_err(BoxedError::new)
     }
 }
 
 /// The kernel of the namespace that the calling thread has entered.
 struct HostKernel {
     backend: Backend,
+    /// How long a host tool may run.
+    tool_limit: Duration,
     routing: Option<Routing>,
     nftables: Option<Nftables>,
 }
@@ -56,14 +62,70 @@ impl HostKernel {
         Ok(self.nftables.insert(nftables))
     }
 
-    fn apply_rules(&mut self, rules: &Ruleset) -> Result<Applied, BoxedError> {
-        match self.backend {
-            Backend::Auto | Backend::Nftables => {
-                let changed = self.nftables().and_then(|nftables| nftables.apply(rules)).map_err(BoxedError::new)?;
-                Ok(Applied { backend: Backend::Nftables, changed })
-            }
-            Backend::Iptables => Err(BoxedError::new(KernelError::NoIptables)),
+    /// The families with nf_tables tables; None where the kernel has no nf_tables.
+    fn nft_families(&mut self) -> Result<NftFamilies, NftError> {
+        match self.nftables().and_then(Nftables::families) {
+            Ok(families) => Ok(Some(families)),
+            Err(NftError::Unsupported { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
+    }
+
+    fn apply_rules(&mut self, rules: &Ruleset) -> Result<Applied, BoxedError> {
+        if self.backend == Backend::Iptables {
+            return self.apply_iptables(rules);
+        }
+        match self.apply_nftables(rules) {
+            Err(error) if self.backend == Backend::Auto && error.error_type() == ErrorType::KernelUnsupported => {
+                self.apply_iptables(rules)
+            }
+            result => result,
+        }
+    }
+
+    fn apply_nftables(&mut self, rules: &Ruleset) -> Result<Applied, BoxedError> {
+        let changed = self.nftables().and_then(|nftables| nftables.apply(rules)).map_err(BoxedError::new)?;
+        let removed = self.remove_from_iptables()?;
+        Ok(Applied { backend: Backend::Nftables, changed: changed || removed })
+    }
+
+    fn apply_iptables(&mut self, rules: &Ruleset) -> Result<Applied, BoxedError> {
+        let families = self.nft_families().map_err(BoxedError::new)?;
+        let changed = self.iptables().apply(rules, &families).map_err(BoxedError::new)?;
+        let removed = match self.nftables().and_then(Nftables::remove) {
+            Ok(removed) => removed,
+            Err(NftError::Unsupported { .. }) => false,
+            Err(error) => return Err(BoxedError::new(error)),
+        };
+        Ok(Applied { backend: Backend::Iptables, changed: changed || removed })
+    }
+
+    /// Takes our rules out of iptables, once nf_tables has them; most namespaces have no such tables.
+    fn remove_from_iptables(&mut self) -> Result<bool, BoxedError> {
+        let families = self.nft_families().map_err(BoxedError::new)?;
+        if !any_tables(&families) {
+            return Ok(false);
+        }
+        match self.iptables().apply(&Ruleset::none(), &families) {
+            Ok(removed) => Ok(removed),
+            // Where there are no tools, nobody on this node has made iptables rules for us.
+            Err(IptablesError::ToolMissing { .. }) => Ok(false),
+            Err(error) => Err(BoxedError::new(error)),
+        }
+    }
+
+    fn iptables(&self) -> Iptables {
+        Iptables::open(self.tool_limit)
+    }
+
+    /// The backend in which the rules are to be looked for.
+    fn programmed_by(&mut self, families: &NftFamilies) -> Result<Backend, NftError> {
+        Ok(match (self.backend, families) {
+            (Backend::Auto, None) => Backend::Iptables,
+            (Backend::Auto, Some(_)) if any_tables(families) && !self.nftables()?.has_tables()? => Backend::Iptables,
+            (Backend::Auto, Some(_)) => Backend::Nftables,
+            (chosen, _) => chosen,
+        })
     }
 }
 
@@ -88,27 +150,13 @@ impl PodKernel for HostKernel {
 
     fn differences(&mut self, rules: &Ruleset) -> Result<(Backend, Vec<Difference>), BoxedError> {
         let mut differences = self.routing().and_then(|routing| routing.differences(rules)).map_err(BoxedError::new)?;
-        match self.backend {
-            Backend::Auto | Backend::Nftables => {
-                let more = self.nftables().and_then(|nftables| nftables.differences(rules)).map_err(BoxedError::new)?;
-                differences.extend(more);
-                Ok((Backend::Nftables, differences))
-            }
-            Backend::Iptables => Err(BoxedError::new(KernelError::NoIptables)),
-        }
-    }
-}
-
-/// The backend cannot be used.
-#[derive(Debug, thiserror::Error)]
-enum KernelError {
-    /// This build has no iptables backend.
-    #[error("redirect_backend iptables is not available in this build: set it to nftables")]
-    NoIptables,
-}
-
-impl Classify for KernelError {
-    fn error_type(&self) -> ErrorType {
-        ErrorType::KernelUnsupported
+        let families = self.nft_families().map_err(BoxedError::new)?;
+        let backend = self.programmed_by(&families).map_err(BoxedError::new)?;
+        let more = match backend {
+            Backend::Iptables => self.iptables().differences(rules, &families).map_err(BoxedError::new),
+            _ => self.nftables().and_then(|nftables| nftables.differences(rules)).map_err(BoxedError::new),
+        };
+        differences.extend(more?);
+        Ok((backend, differences))
     }
 }

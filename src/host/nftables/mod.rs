@@ -12,6 +12,7 @@ mod readback;
 mod text;
 
 pub use error::NftError;
+pub use expr::nfproto;
 pub use probe::{ProbeError, probe_nftables};
 
 use crate::domain::ruleset::{Difference, Ruleset};
@@ -54,6 +55,11 @@ impl Nftables {
     /// Whether any table of ours exists.
     pub fn has_tables(&mut self) -> Result<bool, NftError> {
         Ok(!readback::our_tables(&mut self.netlink).map_err(reading)?.is_empty())
+    }
+
+    /// The families that have tables, ours or not.
+    pub fn families(&mut self) -> Result<Vec<u8>, NftError> {
+        readback::families(&mut self.netlink).map_err(reading)
     }
 
     fn replace(&mut self, plan: &[PlannedTable]) -> Result<bool, NftError> {

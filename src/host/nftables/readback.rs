@@ -39,6 +39,14 @@ pub fn our_tables(netlink: &mut Netlink) -> io::Result<Vec<&'static str>> {
     })
 }
 
+/// The families that have any table, whoever's; iptables' own nf_tables variant uses `ip` and `ip6`.
+pub fn families(netlink: &mut Netlink) -> io::Result<Vec<u8>> {
+    let request = request(libc::NFT_MSG_GETTABLE, libc::NFPROTO_UNSPEC);
+    netlink.dump(request, Vec::new, |families: &mut Vec<u8>, message: Message<'_>| {
+        families.extend(message.payload.first());
+    })
+}
+
 /// Our tables with all that is in them; nothing is read beyond the names when there are none.
 pub fn read_back(netlink: &mut Netlink) -> io::Result<Vec<FoundTable>> {
     let names = our_tables(netlink)?;
@@ -68,14 +76,17 @@ pub fn read_back(netlink: &mut Netlink) -> io::Result<Vec<FoundTable>> {
 
 /// One dump of the inet family.
 fn dump<S: Default>(netlink: &mut Netlink, message: libc::c_int, mut each: impl FnMut(&mut S, &[u8])) -> io::Result<S> {
-    let request = |seq| {
-        let mut writer = Writer::with_capacity(32);
-        writer.message(kind(message), NLM_F_REQUEST | NLM_F_DUMP, seq, &nfgenmsg(libc::NFPROTO_INET, 0), |_| {});
-        writer.into_bytes()
-    };
-    netlink.dump(request, S::default, |state, message: Message<'_>| {
+    netlink.dump(request(message, libc::NFPROTO_INET), S::default, |state, message: Message<'_>| {
         each(state, message.payload.get(GENMSG..).unwrap_or_default());
     })
+}
+
+fn request(message: libc::c_int, family: libc::c_int) -> impl FnMut(u32) -> Vec<u8> {
+    move |seq| {
+        let mut writer = Writer::with_capacity(32);
+        writer.message(kind(message), NLM_F_REQUEST | NLM_F_DUMP, seq, &nfgenmsg(family, 0), |_| {});
+        writer.into_bytes()
+    }
 }
 
 /// Our own name of a table, if it is ours.

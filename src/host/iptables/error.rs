@@ -1,0 +1,101 @@
+//! What can go wrong between us and the iptables tools.
+
+use super::run::Ended;
+use crate::domain::failure::Classify;
+use crate::domain::step::ErrorType;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// An iptables error.
+#[derive(Debug, thiserror::Error)]
+pub enum IptablesError {
+    /// No variant of the tool is installed.
+    #[error(
+        "none of {names} was found in {searched}: install iptables on the node, or set redirect_backend to nftables"
+    )]
+    ToolMissing { names: String, searched: String },
+    /// The tool could not be started.
+    #[error("cannot start {}", .path.display())]
+    Start { path: PathBuf, source: io::Error },
+    /// The tool ran on and was killed.
+    #[error("{} did not end within {} s and was killed; check the node's load, and whether something holds the xtables lock", .path.display(), .limit.as_secs_f32())]
+    Timeout { path: PathBuf, limit: Duration },
+    /// The tool said that it may not.
+    #[error("{} was not permitted to work in the pod's network namespace: CAP_NET_ADMIN is needed there: {stderr}", .path.display())]
+    Denied { path: PathBuf, stderr: String },
+    /// The kernel lacks what the tool needs.
+    #[error("{} has no kernel support: load the kernel's iptables modules, or set redirect_backend to nftables: {stderr}", .path.display())]
+    Unsupported { path: PathBuf, stderr: String },
+    /// The tool refused a rule.
+    #[error("{} refused {subject} ({status}): {stderr}", .path.display())]
+    Rejected { path: PathBuf, subject: String, status: String, stderr: String },
+    /// The tool failed otherwise.
+    #[error("{} failed ({status}): {stderr}", .path.display())]
+    Failed { path: PathBuf, status: String, stderr: String },
+    /// After a failure the namespace could not be put back to what it had.
+    #[error("{source}; what it had could not be put back either: {left}; delete the pod so that it is set up again")]
+    LeftBehind { left: String, source: Box<IptablesError> },
+    /// The tool's input or output could not be handled.
+    #[error("cannot {doing} for {}", .path.display())]
+    Io { doing: &'static str, path: PathBuf, source: io::Error },
+}
+
+impl Classify for IptablesError {
+    fn error_type(&self) -> ErrorType {
+        match self {
+            IptablesError::ToolMissing { .. } => ErrorType::ToolMissing,
+            IptablesError::Start { .. } | IptablesError::Failed { .. } => ErrorType::ToolFailed,
+            IptablesError::Timeout { .. } => ErrorType::ToolTimeout,
+            IptablesError::Denied { .. } => ErrorType::PermissionDenied,
+            IptablesError::Unsupported { .. } => ErrorType::KernelUnsupported,
+            IptablesError::Rejected { .. } => ErrorType::RulesRejected,
+            IptablesError::LeftBehind { source, .. } => source.error_type(),
+            IptablesError::Io { .. } => ErrorType::Io,
+        }
+    }
+
+    fn retryable(&self) -> bool {
+        matches!(
+            self,
+            IptablesError::Timeout { .. }
+                | IptablesError::Start { .. }
+                | IptablesError::Failed { .. }
+                | IptablesError::Io { .. }
+        )
+    }
+}
+
+/// Exit codes of the tools (xtables.h): a resource problem may pass, the others do not.
+const RESOURCE_PROBLEM: i32 = 4;
+
+/// Understands how a tool failed; `input` is what a restore was given.
+pub fn of_failure(ended: Ended, input: Option<&str>) -> IptablesError {
+    let Ended { path, status, stderr, .. } = ended;
+    let says = |words: &[&str]| words.iter().any(|word| stderr.to_ascii_lowercase().contains(word));
+    if says(&["permission denied", "you must be root", "operation not permitted"]) {
+        return IptablesError::Denied { path, stderr };
+    }
+    let no_support =
+        ["do you need to insmod", "can't initialize", "generation id", "table does not exist", "not supported"];
+    if says(&no_support) {
+        return IptablesError::Unsupported { path, stderr };
+    }
+    let was_refused = status.code().is_some_and(|code| code != RESOURCE_PROBLEM);
+    let status = status.to_string();
+    match input {
+        Some(input) if was_refused => {
+            let subject =
+                refused_line(&stderr, input).map_or_else(|| "the rules".to_owned(), |line| format!("`{line}`"));
+            IptablesError::Rejected { path, subject, status, stderr }
+        }
+        _ => IptablesError::Failed { path, status, stderr },
+    }
+}
+
+/// The line of the input that the tool names by its number.
+fn refused_line<'a>(stderr: &str, input: &'a str) -> Option<&'a str> {
+    let (_, after) = stderr.split_once("line ")?;
+    let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
+    input.lines().nth(digits.parse::<usize>().ok()?.checked_sub(1)?)
+}

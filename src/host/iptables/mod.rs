@@ -1,0 +1,160 @@
+//! The iptables backend: `iptables-save` tells what is there, `iptables-restore --noflush` makes
+//! what is missing, each once per family and both families at the same time.
+
+mod error;
+mod run;
+mod sandbox;
+mod tool;
+
+pub use error::IptablesError;
+pub use tool::KernelTables;
+
+use crate::domain::render_iptables::{differences, repair_text};
+use crate::domain::ruleset::{Difference, Family, Ruleset};
+use run::{Ended, Running, start};
+use sandbox::Sandbox;
+use std::time::Duration;
+use tool::{Tool, choose, legacy_tables_exist};
+
+/// iptables of the namespace that the calling thread is in.
+pub struct Iptables {
+    limit: Duration,
+    sandbox: Sandbox,
+}
+
+/// One family of the namespace: its tools and what it has.
+struct FamilyState {
+    family: Family,
+    tool: Tool,
+    /// What `iptables-save` printed; empty where there are no tables.
+    saved: String,
+}
+
+/// The nf_tables families that have tables in the namespace; None where the kernel has no nf_tables.
+pub type NftFamilies = Option<Vec<u8>>;
+
+impl Iptables {
+    /// Prepares for the calling thread's namespace; each tool may run for `limit`.
+    pub fn open(limit: Duration) -> Iptables {
+        Iptables { limit, sandbox: Sandbox::of_current_namespace() }
+    }
+
+    /// Makes the namespace have exactly these rules of ours. False when it had them already. On an
+    /// error the namespace is put back to what it had.
+    pub fn apply(&self, rules: &Ruleset, nft: &NftFamilies) -> Result<bool, IptablesError> {
+        let states = self.states(rules, nft)?;
+        let texts: Vec<(&FamilyState, String)> = states
+            .iter()
+            .map(|state| (state, repair_text(rules, state.family, &state.saved)))
+            .filter(|(_, text)| !text.is_empty())
+            .collect();
+        if texts.is_empty() {
+            return Ok(false);
+        }
+        match self.restore_all(&texts) {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                let attempted: Vec<&FamilyState> = texts.iter().map(|(state, _)| *state).collect();
+                match self.put_back(&attempted) {
+                    Ok(()) => Err(error),
+                    Err(worse) => Err(IptablesError::LeftBehind { left: worse.to_string(), source: Box::new(error) }),
+                }
+            }
+        }
+    }
+
+    /// Every difference between the namespace's rules of ours and these.
+    pub fn differences(&self, rules: &Ruleset, nft: &NftFamilies) -> Result<Vec<Difference>, IptablesError> {
+        let states = self.states(rules, nft)?;
+        Ok(states.iter().flat_map(|state| differences(rules, state.family, &state.saved)).collect())
+    }
+
+    /// The families that have rules or shall have them, with what they have.
+    fn states(&self, rules: &Ruleset, nft: &NftFamilies) -> Result<Vec<FamilyState>, IptablesError> {
+        let mut states = Vec::with_capacity(2);
+        let mut unclean = Vec::with_capacity(2);
+        for family in Family::ALL {
+            let kernel = kernel_tables(family, nft);
+            if family == Family::V6 && !rules.ipv6 && kernel.is_clean() {
+                continue;
+            }
+            let tool = choose(family, kernel, self.limit, &self.sandbox)?;
+            if !kernel.is_clean() {
+                unclean.push((states.len(), start(&tool.save, &[], "", self.limit, &self.sandbox)?));
+            }
+            states.push(FamilyState { family, tool, saved: String::new() });
+        }
+        for (at, save) in unclean {
+            let ended = saved(save.wait()?)?;
+            if let Some(state) = states.get_mut(at) {
+                state.saved = ended.stdout;
+            }
+        }
+        Ok(states)
+    }
+
+    /// Programs all families. All tools are started before any is waited for: what is started
+    /// comes to its end without us, so that the moment in which our own end would leave one family
+    /// without the other is as short as can be.
+    fn restore_all(&self, texts: &[(&FamilyState, String)]) -> Result<(), IptablesError> {
+        let run = |(state, text): &(&FamilyState, String)| {
+            start(&state.tool.restore, &state.tool.arguments, text, self.limit, &self.sandbox)
+        };
+        let running: Vec<Result<Running, IptablesError>> = texts.iter().map(run).collect();
+        let ended: Vec<Result<(), IptablesError>> =
+            running.into_iter().zip(texts).map(|(running, (_, text))| restored(running?.wait()?, text)).collect();
+        ended.into_iter().collect()
+    }
+
+    /// Takes out what was made of these families, and puts in what they had.
+    fn put_back(&self, states: &[&FamilyState]) -> Result<(), IptablesError> {
+        for state in states {
+            let now = saved(start(&state.tool.save, &[], "", self.limit, &self.sandbox)?.wait()?)?;
+            let removal = repair_text(&Ruleset::none(), state.family, &now.stdout);
+            if !removal.is_empty() {
+                self.restore(state, &removal, &state.tool.arguments)?;
+            }
+            if !state.saved.is_empty() {
+                // Without --noflush a dump restores its tables to exactly what they were.
+                let whole: Vec<String> =
+                    state.tool.arguments.iter().filter(|argument| *argument != tool::NOFLUSH).cloned().collect();
+                self.restore(state, &state.saved, &whole)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn restore(&self, state: &FamilyState, text: &str, arguments: &[String]) -> Result<(), IptablesError> {
+        restored(start(&state.tool.restore, arguments, text, self.limit, &self.sandbox)?.wait()?, text)
+    }
+}
+
+/// What the kernel says about one family.
+fn kernel_tables(family: Family, nft: &NftFamilies) -> KernelTables {
+    let number = crate::host::nftables::nfproto(family);
+    KernelTables {
+        nf_tables: nft.is_some(),
+        legacy: legacy_tables_exist(family),
+        // Legacy tables are all that a kernel without nf_tables can have.
+        nft: nft.as_ref().is_some_and(|families| families.contains(&number)),
+    }
+}
+
+/// Whether any of our chains could be in iptables here: whether either family has tables.
+pub fn any_tables(nft: &NftFamilies) -> bool {
+    Family::ALL.into_iter().any(|family| !kernel_tables(family, nft).is_clean())
+}
+
+fn saved(ended: Ended) -> Result<Ended, IptablesError> {
+    if ended.status.success() {
+        return Ok(ended);
+    }
+    Err(error::of_failure(ended, None))
+}
+
+fn restored(ended: Ended, input: &str) -> Result<(), IptablesError> {
+    if ended.status.success() {
+        return Ok(());
+    }
+    Err(error::of_failure(ended, Some(input)))
+}
