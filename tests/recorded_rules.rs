@@ -1,6 +1,8 @@
 //! Our rules against those that the reference plugin left behind, where its recorded dumps are on
 //! this machine (`../shared/conformance`, or the directory in `CONFORMANCE`).
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests assert by panicking")]
+
 use istio_cni_otel::domain::decision::{Decision, decide};
 use istio_cni_otel::domain::render_iptables::{Dump, differences, restore_text};
 use istio_cni_otel::domain::ruleset::{Action, Chain, Family, Match, Ruleset, Table, build};

@@ -1,6 +1,8 @@
 //! What pods get, one behaviour each: `golden/NAME.yaml` is the pod and `golden/NAME.txt` what
 //! `istio-cni-otel rules` says of it in both languages. `UPDATE_GOLDEN=1` writes the answers anew.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests assert by panicking")]
+
 use istio_cni_otel::cmd::rules::{BackendArg, FamilyArg, RulesArgs, run};
 use std::path::{Path, PathBuf};
 

@@ -136,3 +136,6 @@ fn joined(ports: &[u16]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod test_rules;

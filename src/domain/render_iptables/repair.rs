@@ -66,9 +66,13 @@ fn chain_lines(chain: &WantedChain<'_>, family: Family, have: &DumpTable) -> Vec
     let foreign: Vec<&DumpRule> =
         have.rules_of(name).filter(|rule| !rule.is_among(&chain.rules) && !rule.looks_like_ours()).collect();
     let starving = foreign.iter().any(|rule| chain.rules.iter().any(|own| rule.takes_all_of(own, have.matters())));
-    let rules = chain.rules.iter().enumerate();
     if chain.chain.is_hook() && starving {
-        return rules.map(|(at, rule)| format!("-I {name} {} {}", at + 1, rule_text(rule, family))).collect();
+        let numbered = (1..).zip(&chain.rules);
+        return numbered.map(|(at, rule)| format!("-I {name} {at} {}", rule_text(rule, family))).collect();
     }
-    rules.map(|(_, rule)| append_text(name, rule, family)).collect()
+    chain.rules.iter().map(|rule| append_text(name, rule, family)).collect()
 }
+
+#[cfg(test)]
+#[path = "repair_tests.rs"]
+mod tests;

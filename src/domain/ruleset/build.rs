@@ -88,13 +88,13 @@ impl Plan<'_> {
         rules
     }
 
-    /// Both ways of excluded interfaces: the rules of `PREROUTING`.
-    pub fn from_excluded_interfaces(&self) -> Vec<Rule> {
+    /// What comes in by an excluded interface leaves `PREROUTING`.
+    pub fn excluded_interfaces_inbound(&self) -> Vec<Rule> {
         self.settings.exclude_interfaces.iter().map(|name| Rule::new([in_iface(name)], Action::Return)).collect()
     }
 
-    /// Both ways of excluded interfaces: the rules of `OUTPUT`.
-    pub fn to_excluded_interfaces(&self) -> Vec<Rule> {
+    /// What goes out by an excluded interface leaves `OUTPUT`.
+    pub fn excluded_interfaces_outbound(&self) -> Vec<Rule> {
         self.settings.exclude_interfaces.iter().map(|name| Rule::new([out_iface(name)], Action::Return)).collect()
     }
 }

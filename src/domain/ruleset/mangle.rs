@@ -24,7 +24,7 @@ fn prerouting(plan: &Plan<'_>) -> Vec<Rule> {
     let tproxy = plan.settings.mode == Mode::Tproxy;
     let mut rules = Vec::new();
     if tproxy {
-        rules.extend(plan.from_excluded_interfaces());
+        rules.extend(plan.excluded_interfaces_inbound());
     }
     if plan.settings.invalid_drop {
         rules.push(Rule::new([Match::Ct(CtState::Invalid)], jump(Chain::Drop)));
@@ -41,7 +41,7 @@ fn prerouting(plan: &Plan<'_>) -> Vec<Rule> {
 
 fn output(plan: &Plan<'_>) -> Vec<Rule> {
     let settings = plan.settings;
-    let mut rules = plan.to_excluded_interfaces();
+    let mut rules = plan.excluded_interfaces_outbound();
     rules.push(Rule::new([TCP, out_iface(LOOPBACK), marked(INBOUND_MARK)], Action::Return));
     let owners = [Match::Uid { id: settings.proxy_uid, not: false }, Match::Gid { id: settings.proxy_gid, not: false }];
     for owner in owners {

@@ -34,7 +34,7 @@ fn prerouting(plan: &Plan<'_>) -> Vec<Rule> {
     let mut inserted: Vec<Rule> = returns.collect();
     inserted.extend(included(plan, redirects));
     let mut rules: Vec<Rule> = inserted.into_iter().rev().collect();
-    rules.extend(plan.from_excluded_interfaces());
+    rules.extend(plan.excluded_interfaces_inbound());
     if plan.settings.mode == Mode::Redirect && plan.captures_inbound() {
         rules.push(Rule::new([TCP], jump(Chain::Inbound)));
     }
@@ -42,7 +42,7 @@ fn prerouting(plan: &Plan<'_>) -> Vec<Rule> {
 }
 
 fn output(plan: &Plan<'_>) -> Vec<Rule> {
-    let mut rules = plan.to_excluded_interfaces();
+    let mut rules = plan.excluded_interfaces_outbound();
     rules.push(Rule::new([], jump(Chain::OutputOwn)));
     rules
 }
