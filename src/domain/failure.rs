@@ -6,6 +6,8 @@ use std::fmt;
 
 /// CNI error code of everything that is ours to report (the reference uses it for all of its own).
 pub const CODE_ISTIO: u32 = 999;
+/// CNI error code for a namespace that is the caller's own.
+pub const CODE_NETNS: u32 = 8;
 
 /// An error that knows its `error.type` and whether trying again could help.
 pub trait Classify: std::error::Error {

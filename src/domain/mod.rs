@@ -17,3 +17,4 @@ pub mod request;
 pub mod ruleset;
 pub mod settings;
 pub mod step;
+pub mod trace_context;

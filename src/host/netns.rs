@@ -3,7 +3,7 @@
 //! A thread that has entered a namespace never comes back out: it ends there, so that no later
 //! work can run in the wrong namespace by mistake.
 
-use crate::domain::failure::Classify;
+use crate::domain::failure::{CODE_ISTIO, CODE_NETNS, Classify};
 use crate::domain::step::ErrorType;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open as open_file};
@@ -42,7 +42,7 @@ pub enum NetnsError {
     NotNetwork { path: PathBuf },
     /// It is the node's own.
     #[error(
-        "{} is the host's own network namespace: rules there would redirect the whole node; a pod with hostNetwork must not be given to this plugin (set CNI_NETNS_OVERRIDE=true if it is meant)",
+        "plugin's netns and netns from CNI_NETNS should not be the same: {} is the host's own network namespace, where rules would redirect the whole node; a pod with hostNetwork must not be given to this plugin (set CNI_NETNS_OVERRIDE=true if it is meant)",
         .path.display()
     )]
     Host { path: PathBuf },
@@ -77,6 +77,10 @@ impl Classify for NetnsError {
 
     fn retryable(&self) -> bool {
         matches!(self, NetnsError::Thread { .. })
+    }
+
+    fn code(&self) -> u32 {
+        if matches!(self, NetnsError::Host { .. }) { CODE_NETNS } else { CODE_ISTIO }
     }
 }
 

@@ -4,12 +4,13 @@
 use super::ports::{Applied, BoxedError, Namespaces, PodKernel, PodSource};
 use crate::domain::decision::{AnnotationError, Decision, decide};
 use crate::domain::failure::{Classify, Failure};
-use crate::domain::identity::{SpanId, TraceId, TraceLink};
+use crate::domain::identity::TraceLink;
 use crate::domain::pod::PodFacts;
 use crate::domain::request::{Answer, Command, Conclusion, Request};
 use crate::domain::ruleset::{Difference, Ruleset, build};
 use crate::domain::settings::RedirectSettings;
 use crate::domain::step::{ErrorType, Step};
+use crate::domain::trace_context;
 use crate::telemetry::event::{self, Level};
 use crate::telemetry::keys;
 use crate::telemetry::story::{Open, Story, attribute};
@@ -45,7 +46,10 @@ fn enroll(
     story.identify(&pod.uid);
     conclusion.pod_uid = Some(pod.uid.clone());
     conclusion.links.extend(annotated_link(&pod));
-    let settings = match story.step(Step::RedirectDecide, |open| decide_traced(open, &pod))? {
+    let decided = story.step(Step::RedirectDecide, |open| decide_traced(open, &pod)).inspect_err(|failure| {
+        say(story, Level::Error, &format!("redirect failed due to bad params: {failure}"));
+    });
+    let settings = match decided? {
         Decision::Enroll(settings) => settings,
         Decision::Skip(skip) => {
             story.log(
@@ -57,7 +61,15 @@ fn enroll(
             return Ok(Answer::Skipped(skip.reason));
         }
     };
+    say(story, Level::Debug, "Setting up redirect");
     let command = request.command;
+    let announce = |edge: &str| {
+        if command == Command::Add {
+            let (backend, name) = (request.backend.name(), &pod.name);
+            say(story, Level::Info, &format!("============= {edge} {backend} configuration for {name} ============="));
+        }
+    };
+    announce("Start");
     let entered = namespaces.inside(
         netns,
         request.backend,
@@ -73,7 +85,13 @@ fn enroll(
         Ok(result) => result?,
         Err(error) => return story.step(Step::NetnsOpen, |_| Err::<Answer, BoxedError>(error)),
     };
+    announce("End");
     Ok(Answer::Enrolled { backend: applied.backend, changed: applied.changed })
+}
+
+/// A line in the words of the reference's logs, for those who search for it.
+fn say(story: &Story, level: Level, text: &str) {
+    story.log(level, event::PROGRESS, text, Vec::new());
 }
 
 fn look_up(open: &Open, request: &Request, pods: &dyn PodSource) -> Result<PodFacts, BoxedError> {
@@ -160,27 +178,5 @@ fn listed(differences: &[Difference]) -> String {
 
 /// The trace context that the pod's creator left in an annotation, as a link.
 fn annotated_link(pod: &PodFacts) -> Option<TraceLink> {
-    let link = parse_traceparent(pod.annotations.get(TRACEPARENT_ANNOTATION)?)?;
-    Some(TraceLink { source: "annotation", ..link })
-}
-
-/// Parses a W3C `traceparent`; anything malformed is no context.
-pub fn parse_traceparent(text: &str) -> Option<TraceLink> {
-    let mut parts = text.trim().split('-');
-    let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let later_version_may_have_more = version != "00";
-    if version.len() != 2 || version == "ff" || u8::from_str_radix(version, 16).is_err() || flags.len() != 2 {
-        return None;
-    }
-    if parts.next().is_some() && !later_version_may_have_more {
-        return None;
-    }
-    Some(TraceLink {
-        trace_id: TraceId::from_hex(trace)?,
-        span_id: SpanId::from_hex(span)?,
-        flags: u8::from_str_radix(flags, 16).ok()?,
-        state: String::new(),
-        source: "environment",
-        baggage: Vec::new(),
-    })
+    trace_context::link(pod.annotations.get(TRACEPARENT_ANNOTATION)?, "", "", "annotation")
 }

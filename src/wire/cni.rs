@@ -22,8 +22,6 @@ pub const CODE_IO: u32 = 5;
 pub const CODE_DECODING: u32 = 6;
 /// Code 7: the configuration has a value that is not allowed.
 pub const CODE_CONFIG: u32 = 7;
-/// Code 8: the namespace is the plugin's own.
-pub const CODE_NETNS: u32 = 8;
 /// Code 50: no ADD can be served now.
 pub const CODE_NOT_AVAILABLE: u32 = 50;
 /// Code 51: no ADD can be served now, and existing pods are not looked after either.
