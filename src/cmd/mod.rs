@@ -1,3 +1,4 @@
 //! The command line and the shells of the roles.
 
+pub mod demo;
 pub mod rules;

@@ -1,0 +1,137 @@
+//! The end of the demo: whether the telemetry tells all of what was done, and the telling of it.
+
+use super::out::Out;
+use super::packets::Probe;
+use super::page::{Page, PodStory};
+use super::probe::Landing;
+use super::receiver::Received;
+use super::stage::{Actor, Stage};
+use super::trace::{attribute, calls, logs};
+use super::waterfall::render;
+use crate::domain::identity::TraceId;
+use crate::domain::step::Step;
+use crate::telemetry::keys;
+use anyhow::{Context, Result, ensure};
+use opentelemetry_proto::tonic::trace::v1::Span;
+
+/// The calls that were made for the meshed pod, in this order.
+const MESHED_CALLS: [&str; 6] = ["cni.add", "cni.add", "cni.check", "cni.check", "cni.del", "cni.del"];
+
+/// The packets of a pod, and where they landed.
+pub type Packets = (String, Vec<(Probe, Landing)>);
+
+/// Draws the meshed pod's trace, lists the metrics that moved, and keeps all of it for the page. The agent has
+/// stopped, so nothing more is to come.
+pub fn tell(out: &mut Out, stage: &Stage, packets: Vec<Packets>) -> Result<Page> {
+    let received = stage.receiver.received();
+    let meshed = &stage.meshed;
+    expect_whole(&received, meshed.trace(), &MESHED_CALLS)
+        .with_context(|| format!("the trace of {}", meshed.name()))?;
+
+    let trace = meshed.trace().to_hex();
+    out.heading(&format!("TRACE {trace}: the UID of {} without its dashes", meshed.name()))?;
+    out.lines(&render(&calls(&received.spans, meshed.trace()), out.style))?;
+
+    let (calls, requests) = (stage.runtime.calls(), stage.api.requests());
+    out.lines(&format!("\n    {requests} requests to the API server for {calls} calls of the plugin"))?;
+
+    let moved: Vec<_> = received.metrics.moved().collect();
+    ensure!(!moved.is_empty(), "the agent exported no metric that moved");
+    out.heading("METRICS that moved since the agent's start")?;
+    for (name, labels, by) in &moved {
+        out.measure(&format!("{name}{labels}"), &by.to_string())?;
+    }
+    let stories = stage.actors().map(|actor| story(&received, actor)).collect();
+    Ok(Page::new(stories, packets, &received.metrics))
+}
+
+fn story(received: &Received, actor: &Actor) -> PodStory {
+    PodStory {
+        name: actor.name(),
+        trace: actor.trace().to_hex(),
+        calls: calls(&received.spans, actor.trace()),
+        logs: logs(&received.logs, actor.trace()),
+    }
+}
+
+/// Whether a pod's trace has each call once below one root, and the first ADD every step, done by the agent.
+fn expect_whole(received: &Received, trace: TraceId, calls: &[&str]) -> Result<()> {
+    let mut spans: Vec<&Span> = received.spans.iter().filter(|span| span.trace_id == trace.0).collect();
+    spans.sort_by_key(|span| span.start_time_unix_nano);
+    let top: Vec<&Span> = spans.iter().copied().filter(|span| span.parent_span_id == trace.root_span().0).collect();
+    let names: Vec<&str> = top.iter().map(|span| span.name.as_str()).collect();
+    ensure!(names == calls, "it should have the calls {calls:?}, but has {names:?}");
+
+    let first = top.first().context("it has no call")?;
+    let during_first = first.start_time_unix_nano..=first.end_time_unix_nano;
+    let has = |step: &Step| {
+        spans.iter().any(|span| span.name == step.name() && during_first.contains(&span.start_time_unix_nano))
+    };
+    let missing: Vec<&str> = Step::ALL.iter().filter(|step| !has(step)).map(|step| step.name()).collect();
+    ensure!(missing.is_empty(), "its first ADD lacks {}", missing.join(", "));
+    let path = attribute(&first.attributes, keys::PATH.as_str());
+    ensure!(path == "agent", "its first ADD should have gone through the agent, but its path is {path:?}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+
+    const TRACE: TraceId = TraceId([7; 16]);
+
+    fn span(name: &str, parent: &[u8], start: u64, end: u64) -> Span {
+        let agent = AnyValue { value: Some(Value::StringValue("agent".to_owned())) };
+        Span {
+            trace_id: TRACE.0.to_vec(),
+            parent_span_id: parent.to_vec(),
+            name: name.to_owned(),
+            start_time_unix_nano: start,
+            end_time_unix_nano: end,
+            attributes: vec![KeyValue {
+                key: keys::PATH.as_str().to_owned(),
+                value: Some(agent),
+                ..KeyValue::default()
+            }],
+            ..Span::default()
+        }
+    }
+
+    fn whole() -> Received {
+        let steps = Step::ALL.iter().map(|step| span(step.name(), &[1; 8], 5, 6));
+        let root = TRACE.root_span();
+        let calls = [span("cni.add", &root.0, 0, 10), span("cni.del", &root.0, 20, 30)];
+        Received { spans: steps.chain(calls).collect(), ..Received::default() }
+    }
+
+    fn verdict(received: &Received) -> Result<(), String> {
+        expect_whole(received, TRACE, &["cni.add", "cni.del"]).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_trace_with_every_call_and_step_is_whole() {
+        assert_eq!(verdict(&whole()), Ok(()));
+    }
+
+    #[test]
+    fn a_step_a_call_or_the_agent_missing_is_named() {
+        let without = |name: &str| {
+            let mut received = whole();
+            received.spans.retain(|span| span.name != name);
+            verdict(&received).unwrap_err()
+        };
+        assert_eq!(without("rules.verify"), "its first ADD lacks rules.verify");
+        assert!(without("cni.del").contains(r#"but has ["cni.add"]"#));
+        let mut alone = whole();
+        alone.spans.iter_mut().for_each(|span| span.attributes.clear());
+        assert!(verdict(&alone).unwrap_err().contains("should have gone through the agent"));
+    }
+
+    #[test]
+    fn a_step_of_a_later_call_does_not_stand_for_one_of_the_first() {
+        let mut late = whole();
+        late.spans.iter_mut().filter(|span| span.name == "rules.apply").for_each(|span| span.start_time_unix_nano = 25);
+        assert_eq!(verdict(&late).unwrap_err(), "its first ADD lacks rules.apply");
+    }
+}

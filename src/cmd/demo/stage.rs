@@ -1,0 +1,202 @@
+//! Everything that the demo needs, running: namespaces, listeners, API server, OTLP receiver, agent.
+
+use super::agent_process::{AgentProcess, Surroundings};
+use super::api::Api;
+use super::isolate::Users;
+use super::out::Out;
+use super::packets::{PEER_TCP, PEER_UDP, POD_TCP, POD_UDP, Probe, Redirection, Sender, plan};
+use super::plugin_call::{Container, Runtime};
+use super::pods::{NAMESPACE, Pod, Pods, random_sandbox_id};
+use super::probe::{Landing, Listeners, send};
+use super::receiver::Receiver;
+use super::world::{Peer, Sandbox, Scratch};
+use crate::domain::identity::TraceId;
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// A sample pod in its sandbox.
+pub struct Actor {
+    pub pod: Pod,
+    /// The sandbox's id at the runtime.
+    pub id: String,
+    pub sandbox: Sandbox,
+    /// Who can send from it, besides the peer.
+    pub senders: Vec<Sender>,
+}
+
+/// The demo's machine. Dropping it stops the agent and leaves nothing; the fields go in this order.
+pub struct Stage {
+    agent: Option<AgentProcess>,
+    pub runtime: Runtime,
+    pub api: Api,
+    pub receiver: Receiver,
+    pub meshed: Actor,
+    pub twin: Option<Actor>,
+    pub plain: Actor,
+    pub broken: Actor,
+    users: Users,
+    peer: Peer,
+    _listeners: Vec<Listeners>,
+    scratch: Scratch,
+}
+
+impl Stage {
+    /// Sets everything up, and tells it.
+    pub async fn set(out: &mut Out, users: Users, plugin: PathBuf) -> Result<Stage> {
+        let scratch = Scratch::new()?;
+        let namespaces = scratch.dir("netns")?;
+        let peer = Peer::new(namespaces.join("peer"))?;
+        let pods = Pods::new(users, peer.ipv6)?;
+        let api = Api::start(pods.all()).await?;
+        let receiver = Receiver::start().await?;
+        out.done(&format!(
+            "API server with {} pods on http://{}, OTLP receiver on http://{}",
+            pods.all().count(),
+            api.address(),
+            receiver.address()
+        ))?;
+
+        let mut number = 0;
+        let mut actor = |pod: Pod, user: Sender| {
+            number += 1;
+            Actor::enter(pod, user, users, &peer, number, &namespaces)
+        };
+        let meshed = actor(pods.meshed, Sender::Application)?;
+        let twin = pods.twin.map(|pod| actor(pod, Sender::Proxy)).transpose()?;
+        let plain = actor(pods.plain, Sender::Application)?;
+        let broken = actor(pods.broken, Sender::Application)?;
+        let actors = || every(&meshed, &twin, &plain, &broken);
+        let mut listeners = vec![Listeners::start(&peer.netns, "peer", peer.ipv6, &PEER_TCP, &PEER_UDP)?];
+        for actor in actors() {
+            listeners.push(Listeners::start(&actor.sandbox.netns, actor.pod.name, peer.ipv6, &POD_TCP, &POD_UDP)?);
+        }
+        let names: Vec<&str> = actors().map(|actor| actor.pod.name).collect();
+        let families = if peer.ipv6 { "IPv4 and IPv6" } else { "IPv4 only: this kernel has IPv6 switched off" };
+        out.done(&format!(
+            "a network namespace for each of {}, joined to a peer's by veth; {families}",
+            names.join(", ")
+        ))?;
+
+        let run_dir = scratch.dir("run")?;
+        let kubeconfig = api.write_kubeconfig(&run_dir)?;
+        let around = Surroundings {
+            scratch: scratch.path(),
+            run_dir: &run_dir,
+            kubeconfig: &kubeconfig,
+            otlp: receiver.address(),
+        };
+        let begun = Instant::now();
+        let agent = AgentProcess::start(&around).await?;
+        out.done(&format!("the agent, process {}, ready after {} ms", agent.pid(), begun.elapsed().as_millis()))?;
+        Ok(Stage {
+            agent: Some(agent),
+            runtime: Runtime::new(plugin, run_dir),
+            api,
+            receiver,
+            meshed,
+            twin,
+            plain,
+            broken,
+            users,
+            peer,
+            _listeners: listeners,
+            scratch,
+        })
+    }
+
+    /// Every pod.
+    pub fn actors(&self) -> impl Iterator<Item = &Actor> {
+        every(&self.meshed, &self.twin, &self.plain, &self.broken)
+    }
+
+    /// Takes everything down, and makes sure that it is.
+    pub fn clear(self) -> Result<()> {
+        let path = self.scratch.path().to_owned();
+        drop(self);
+        anyhow::ensure!(!path.exists(), "{} could not be removed", path.display());
+        Ok(())
+    }
+
+    /// Sends every packet that `redirection` says something about, and holds against what must become of it.
+    /// The first that lands elsewhere is an error.
+    pub fn send_all(&self, actor: &Actor, redirection: Redirection) -> Result<Vec<(Probe, Landing)>> {
+        let peer = [Sender::Peer];
+        let senders: Vec<Sender> = actor.senders.iter().copied().chain(peer).collect();
+        plan(redirection, actor.sandbox.link, &senders).into_iter().map(|probe| self.send(actor, probe)).collect()
+    }
+
+    /// Sends to a pod whose inbound rule is gone.
+    pub fn send_past_the_proxy(&self, actor: &Actor) -> Result<(Probe, Landing)> {
+        let inbound = plan(Redirection::None, actor.sandbox.link, &[Sender::Peer]).into_iter().next();
+        self.send(actor, inbound.context("there is no probe of inbound traffic")?)
+    }
+
+    fn send(&self, actor: &Actor, probe: Probe) -> Result<(Probe, Landing)> {
+        let (netns, user) = match (probe.from, self.users) {
+            (Sender::Peer, _) => (&self.peer.netns, None),
+            (_, Users::One) => (&actor.sandbox.netns, None),
+            (sender, Users::Any) => (&actor.sandbox.netns, sender.uid()),
+        };
+        let landed = send(netns, user, probe.protocol, probe.to);
+        let what = || format!("the packet from {} of {} to {} ({})", probe.from, actor.name(), probe.to, probe.meaning);
+        let landing = landed.with_context(|| format!("{} was lost", what()))?;
+        anyhow::ensure!(
+            probe.is_met_by(actor.pod.name, &landing),
+            "{} landed at {}:{} and not at port {} of {}{}",
+            what(),
+            landing.at,
+            landing.port,
+            probe.port,
+            if probe.in_pod { actor.pod.name } else { "peer" },
+            match landing.original {
+                Some(original) if original != probe.to => format!(", with {original} as its destination"),
+                _ => String::new(),
+            }
+        );
+        Ok((probe, landing))
+    }
+
+    /// Stops the agent; all that it had to export has been received when this returns.
+    pub async fn stop_agent(&mut self) -> Result<()> {
+        match self.agent.take() {
+            Some(agent) => agent.stop().await,
+            None => Ok(()),
+        }
+    }
+}
+
+fn every<'a>(
+    meshed: &'a Actor,
+    twin: &'a Option<Actor>,
+    plain: &'a Actor,
+    broken: &'a Actor,
+) -> impl Iterator<Item = &'a Actor> {
+    [meshed].into_iter().chain(twin).chain([plain, broken])
+}
+
+impl Actor {
+    fn enter(pod: Pod, user: Sender, users: Users, peer: &Peer, number: u8, namespaces: &Path) -> Result<Actor> {
+        let (only, senders) = match users {
+            Users::Any => (None, vec![Sender::Application, Sender::Proxy]),
+            Users::One => (user.uid(), vec![user]),
+        };
+        let sandbox = peer.join(pod.name, number, namespaces.join(pod.name), only)?;
+        Ok(Actor { id: random_sandbox_id()?, pod, sandbox, senders })
+    }
+
+    /// `namespace/name`.
+    pub fn name(&self) -> String {
+        format!("{NAMESPACE}/{}", self.pod.name)
+    }
+
+    /// The pod's trace.
+    pub fn trace(&self) -> TraceId {
+        TraceId::of_pod(&self.pod.uid)
+    }
+
+    /// For a call of the plugin.
+    pub fn container(&self) -> Container<'_> {
+        Container { id: &self.id, pod: &self.pod, sandbox: &self.sandbox }
+    }
+}
