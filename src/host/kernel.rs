@@ -3,7 +3,7 @@
 
 use super::iptables::{Iptables, IptablesError, NftFamilies, any_tables};
 use super::netns::enter;
-use super::netns_lock::acquire;
+use super::netns_lock::{NetnsLock, acquire};
 use super::nftables::{NftError, Nftables};
 use super::routing::{Routing, RoutingError};
 use crate::domain::failure::{Classify, Failure};
@@ -27,23 +27,24 @@ impl Namespaces for HostNamespaces {
         bounds: &Bounds,
         work: Work<'_>,
     ) -> Result<Result<Applied, Failure>, BoxedError> {
-        let _lock = acquire(netns, bounds.lock_timeout).map_err(BoxedError::new)?;
+        let lock = acquire(netns, bounds.lock_timeout).map_err(BoxedError::new)?;
         let tool_limit = bounds.tool_timeout;
-        enter(netns, || work(&mut HostKernel { backend, tool_limit, routing: None, nftables: None }))
+        enter(netns, || work(&mut HostKernel { backend, lock: &lock, tool_limit, routing: None, nftables: None }))
             .map_err(BoxedError::new)
     }
 }
 
 /// The kernel of the namespace that the calling thread has entered.
-struct HostKernel {
+struct HostKernel<'a> {
     backend: Backend,
+    lock: &'a NetnsLock,
     /// How long a host tool may run.
     tool_limit: Duration,
     routing: Option<Routing>,
     nftables: Option<Nftables>,
 }
 
-impl HostKernel {
+impl HostKernel<'_> {
     /// The route socket, opened when it is first needed.
     fn routing(&mut self) -> Result<&mut Routing, RoutingError> {
         let routing = match self.routing.take() {
@@ -114,8 +115,8 @@ impl HostKernel {
         }
     }
 
-    fn iptables(&self) -> Iptables {
-        Iptables::open(self.tool_limit)
+    fn iptables(&self) -> Iptables<'_> {
+        Iptables::open(self.lock, self.tool_limit)
     }
 
     /// The backend in which the rules are to be looked for.
@@ -129,7 +130,7 @@ impl HostKernel {
     }
 }
 
-impl PodKernel for HostKernel {
+impl PodKernel for HostKernel<'_> {
     fn addresses(&mut self) -> Result<Vec<IpAddr>, BoxedError> {
         self.routing().and_then(Routing::addresses).map_err(BoxedError::new)
     }

@@ -6,7 +6,7 @@ use crate::domain::step::ErrorType;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, open};
 use nix::sys::stat::Mode;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// Pauses between two tries: an uncontended ADD holds the lock for about a millisecond.
@@ -16,7 +16,13 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(25);
 /// The lock of a namespace; dropping it lets the next one in.
 #[derive(Debug)]
 pub struct NetnsLock {
-    _held: Flock<OwnedFd>,
+    held: Flock<OwnedFd>,
+}
+
+impl AsFd for NetnsLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.held.as_fd()
+    }
 }
 
 /// The namespace's lock was not to be had.
@@ -61,7 +67,7 @@ pub fn acquire(netns: BorrowedFd<'_>, limit: Duration) -> Result<NetnsLock, Lock
     let mut pause = FIRST_PAUSE;
     loop {
         file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(held) => return Ok(NetnsLock { _held: held }),
+            Ok(held) => return Ok(NetnsLock { held }),
             Err((file, Errno::EWOULDBLOCK | Errno::EINTR)) => file,
             Err((_, source)) => return Err(LockError::Unavailable { source }),
         };

@@ -81,13 +81,14 @@ pub fn of_failure(ended: Ended, input: Option<&str>) -> IptablesError {
     if says(&no_support) {
         return IptablesError::Unsupported { path, stderr };
     }
-    let was_refused = status.code().is_some_and(|code| code != RESOURCE_PROBLEM);
+    let refused = input.and_then(|input| refused_line(&stderr, input));
+    // The nf_tables variant calls a rule that the kernel refused a resource problem, too.
+    let is_resource = status.code().is_none_or(|code| code == RESOURCE_PROBLEM);
     let status = status.to_string();
-    match input {
-        Some(input) if was_refused => {
-            let subject =
-                refused_line(&stderr, input).map_or_else(|| "the rules".to_owned(), |line| format!("`{line}`"));
-            IptablesError::Rejected { path, subject, status, stderr }
+    match (refused, input) {
+        (Some(line), _) => IptablesError::Rejected { path, subject: format!("`{line}`"), status, stderr },
+        (None, Some(_)) if !is_resource => {
+            IptablesError::Rejected { path, subject: "the rules".to_owned(), status, stderr }
         }
         _ => IptablesError::Failed { path, status, stderr },
     }

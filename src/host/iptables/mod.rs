@@ -11,15 +11,17 @@ pub use tool::KernelTables;
 
 use crate::domain::render_iptables::{differences, repair_text};
 use crate::domain::ruleset::{Difference, Family, Ruleset};
+use crate::host::netns_lock::NetnsLock;
 use run::{Ended, Running, start};
 use sandbox::Sandbox;
+use std::os::fd::AsFd;
 use std::time::Duration;
 use tool::{Tool, choose, legacy_tables_exist};
 
 /// iptables of the namespace that the calling thread is in.
-pub struct Iptables {
+pub struct Iptables<'a> {
     limit: Duration,
-    sandbox: Sandbox,
+    sandbox: Sandbox<'a>,
 }
 
 /// One family of the namespace: its tools and what it has.
@@ -33,10 +35,10 @@ struct FamilyState {
 /// The nf_tables families that have tables in the namespace; None where the kernel has no nf_tables.
 pub type NftFamilies = Option<Vec<u8>>;
 
-impl Iptables {
-    /// Prepares for the calling thread's namespace; each tool may run for `limit`.
-    pub fn open(limit: Duration) -> Iptables {
-        Iptables { limit, sandbox: Sandbox::of_current_namespace() }
+impl<'a> Iptables<'a> {
+    /// Prepares for the calling thread's namespace, whose lock is held; each tool may run for `limit`.
+    pub fn open(lock: &'a NetnsLock, limit: Duration) -> Iptables<'a> {
+        Iptables { limit, sandbox: Sandbox::of_current_namespace(lock.as_fd()) }
     }
 
     /// Makes the namespace have exactly these rules of ours. False when it had them already. On an

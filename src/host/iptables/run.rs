@@ -41,7 +41,7 @@ pub fn start(
     arguments: &[String],
     input: &str,
     limit: Duration,
-    sandbox: &Sandbox,
+    sandbox: &Sandbox<'_>,
 ) -> Result<Running, IptablesError> {
     let prepare = |doing: &'static str| {
         let path = path.to_owned();

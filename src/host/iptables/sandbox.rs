@@ -1,39 +1,54 @@
-//! What a tool's process changes about itself before it becomes the tool: it joins the user
-//! namespace that owns the pod's network namespace, and shuts out the host's name services and lock.
+//! What a tool's process changes about itself before it becomes the tool: it keeps the namespace's
+//! lock, joins the user namespace that owns the pod's network namespace, and shuts out the host's
+//! name services and lock.
 
 use nix::sys::stat::fstat;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 /// The surroundings of the tools for one namespace.
-#[derive(Debug, Default)]
-pub struct Sandbox {
+#[derive(Debug)]
+pub struct Sandbox<'a> {
+    /// The namespace's lock. A tool that outlives us keeps it until its own end, so that nobody
+    /// works on what is half done.
+    lock: BorrowedFd<'a>,
     /// Set when another user namespace than ours owns the network namespace (`hostUsers: false`).
     owner: Option<OwnedFd>,
 }
 
-impl Sandbox {
+impl<'a> Sandbox<'a> {
     /// The surroundings for the network namespace that the calling thread is in.
-    pub fn of_current_namespace() -> Sandbox {
-        Sandbox { owner: foreign_owner().unwrap_or_default() }
+    pub fn of_current_namespace(lock: BorrowedFd<'a>) -> Sandbox<'a> {
+        Sandbox { lock, owner: foreign_owner().unwrap_or_default() }
     }
 
     /// Makes the command run in these surroundings.
     pub fn wrap(&self, command: &mut Command) {
         let owner = self.owner.as_ref().map(AsRawFd::as_raw_fd);
+        let lock = self.lock.as_raw_fd();
         let enter = move || {
+            keep_over_exec(lock)?;
             if let Some(owner) = owner {
                 join_user_namespace(owner)?;
             }
             hide_host_files();
             Ok(())
         };
-        // SAFETY: between fork and exec only system calls are made, on constants and a copied
-        // descriptor that outlives the spawn; nothing is allocated and no lock is taken.
+        // SAFETY: between fork and exec only system calls are made, on constants and copied
+        // descriptors that outlive the spawn; nothing is allocated and no lock is taken.
         unsafe { command.pre_exec(enter) };
+    }
+}
+
+/// In the tool's process alone: no other child of ours may inherit the lock.
+fn keep_over_exec(descriptor: i32) -> io::Result<()> {
+    // SAFETY: a plain system call on a number (man 2 fcntl).
+    match unsafe { libc::fcntl(descriptor, libc::F_SETFD, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -59,7 +59,12 @@ pub fn legacy_tables_exist(family: Family) -> bool {
 }
 
 /// Chooses the tools for a family.
-pub fn choose(family: Family, kernel: KernelTables, limit: Duration, sandbox: &Sandbox) -> Result<Tool, IptablesError> {
+pub fn choose(
+    family: Family,
+    kernel: KernelTables,
+    limit: Duration,
+    sandbox: &Sandbox<'_>,
+) -> Result<Tool, IptablesError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let directories: Vec<PathBuf> =
         std::env::split_paths(&path).chain(std::env::split_paths(OsStr::new(SYSTEM_PATH))).collect();
@@ -123,7 +128,7 @@ fn is_executable(path: &Path) -> bool {
 }
 
 /// Whether the tool is a legacy one that knows `--wait`; one that writes nf_tables needs no lock.
-fn waits(save: &Path, limit: Duration, sandbox: &Sandbox) -> Result<bool, IptablesError> {
+fn waits(save: &Path, limit: Duration, sandbox: &Sandbox<'_>) -> Result<bool, IptablesError> {
     let ended = start(save, &["--version".to_owned()], "", limit, sandbox)?.wait()?;
     // Very old versions know no --version either.
     Ok(Version::in_text(&ended.stdout).is_some_and(|version| version >= WAIT_SINCE)

@@ -1,0 +1,52 @@
+//! Real network namespaces for tests: before any thread starts, the test process moves into
+//! namespaces of its own, with a user namespace where it is not root. So nothing that a test does
+//! can reach the machine, and everything is gone when the process ends.
+
+#![allow(dead_code, unused_imports, reason = "each test file uses another part of this")]
+
+mod namespace;
+mod programming;
+mod traffic;
+
+pub use namespace::{Addresses, FAR4, FAR6, Namespace, PEER4, PEER6, POD4, POD6, Wire, other_users};
+pub use programming::*;
+pub use traffic::{Listeners, Probe};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{getegid, geteuid};
+use std::fs;
+
+/// Set for a test process that a test started: it is in the right namespaces already.
+pub const CHILD: &str = "ISTIO_CNI_TEST_CHILD";
+
+/// Run by the loader before `main`: joining a user namespace needs a process with one thread, and
+/// the test harness has more as soon as it runs.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = {
+    extern "C" fn before_main() {
+        if std::env::var_os(CHILD).is_none() {
+            enter_own_namespaces();
+        }
+    }
+    before_main
+};
+
+fn enter_own_namespaces() {
+    let (uid, gid) = (geteuid(), getegid());
+    let mut flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET;
+    if !uid.is_root() {
+        flags |= CloneFlags::CLONE_NEWUSER;
+    }
+    unshare(flags).expect("tests need root, or a kernel that gives user namespaces to everybody");
+    if !uid.is_root() {
+        fs::write("/proc/self/setgroups", "deny").unwrap();
+        fs::write("/proc/self/uid_map", format!("0 {uid} 1")).unwrap();
+        fs::write("/proc/self/gid_map", format!("0 {gid} 1")).unwrap();
+    }
+    let nothing = None::<&str>;
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).unwrap();
+    // The xtables lock and the names of namespaces live there.
+    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), nothing).unwrap();
+}
