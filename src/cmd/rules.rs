@@ -102,7 +102,7 @@ pub fn run(args: &RulesArgs, stdout: &mut dyn Write) -> anyhow::Result<()> {
     let language = if backend == BackendArg::Iptables { "iptables" } else { "nftables" };
     writeln!(stdout, "# pod {name} with {} addresses, {language}", args.family.name())?;
     for warning in warnings(&pod) {
-        writeln!(stdout, "# warning: {warning}")?;
+        writeln!(stdout, "# warning: {}", warning.message)?;
     }
     match backend {
         BackendArg::Iptables => print_iptables(stdout, &rules)?,

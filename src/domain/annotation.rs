@@ -38,6 +38,11 @@ pub const ALWAYS_EXCLUDED_INBOUND: [u16; 3] = [15020, 15021, 15090];
 /// Outbound ports that are not captured unless an annotation says otherwise.
 pub const DEFAULT_EXCLUDED_OUTBOUND: [u16; 1] = [15020];
 
+/// The switches in the proxy's environment.
+const DNS_CAPTURE: &str = "ISTIO_META_DNS_CAPTURE";
+const DUAL_STACK: &str = "ISTIO_DUAL_STACK";
+const INVALID_DROP: &str = "INVALID_DROP";
+
 /// One annotation: the name that the reference's errors use, its key, and what it takes.
 struct Annotation {
     name: &'static str,
@@ -170,22 +175,31 @@ pub fn redirect_settings(pod: &PodFacts, proxy: &Proxy<'_>) -> Result<RedirectSe
         reroute_interfaces,
         proxy_uid,
         proxy_gid,
-        dns_capture: proxy.is_true("ISTIO_META_DNS_CAPTURE"),
-        dual_stack: proxy.is_true("ISTIO_DUAL_STACK"),
-        invalid_drop: proxy.is_true("INVALID_DROP"),
+        dns_capture: proxy.is_true(DNS_CAPTURE),
+        dual_stack: proxy.is_true(DUAL_STACK),
+        invalid_drop: proxy.is_true(INVALID_DROP),
     })
 }
 
-/// The reference's warnings about environment variables that are no truth values and so count as
-/// false.
-pub fn environment_warnings(proxy: &Proxy<'_>) -> Vec<String> {
-    [("DNS capture", "ISTIO_META_DNS_CAPTURE"), ("dual stack", "ISTIO_DUAL_STACK"), ("invalid drop", "INVALID_DROP")]
+/// A variable of the proxy's environment that is no truth value, and so counts as false.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvironmentWarning {
+    /// The variable's name.
+    pub variable: &'static str,
+    /// What is wrong with it; begins with the reference's words.
+    pub message: String,
+}
+
+/// Every switch of the proxy's environment that cannot be read.
+pub fn environment_warnings(proxy: &Proxy<'_>) -> Vec<EnvironmentWarning> {
+    [("DNS capture", DNS_CAPTURE), ("dual stack", DUAL_STACK), ("invalid drop", INVALID_DROP)]
         .into_iter()
         .filter_map(|(what, variable)| {
             let inner = proxy.unreadable(variable)?;
-            Some(format!(
+            let message = format!(
                 "cannot parse {what} environment variable {inner}; {variable} of container istio-proxy takes true or false and counts as false"
-            ))
+            );
+            Some(EnvironmentWarning { variable, message })
         })
         .collect()
 }

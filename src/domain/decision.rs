@@ -7,7 +7,7 @@ use super::proxy::{PROXY_CONTAINER, Proxy};
 use super::settings::{RedirectSettings, SkipReason};
 use std::collections::BTreeSet;
 
-pub use super::annotation::AnnotationError;
+pub use super::annotation::{AnnotationError, EnvironmentWarning};
 
 /// The init container that redirects a pod's traffic when no CNI plugin does.
 const INIT_CONTAINER: &str = "istio-init";
@@ -44,7 +44,7 @@ pub fn decide(pod: &PodFacts) -> Result<Decision, AnnotationError> {
 
 /// What a person should know about an enrolled pod although it is no error: variables of the
 /// proxy's environment that are no truth values.
-pub fn warnings(pod: &PodFacts) -> Vec<String> {
+pub fn warnings(pod: &PodFacts) -> Vec<EnvironmentWarning> {
     environment_warnings(&Proxy::of(pod))
 }
 

@@ -144,7 +144,7 @@ fn the_proxy_s_user_group_and_environment_become_settings() {
     let settings = enrolled(&pod);
     assert_eq!((settings.proxy_uid, settings.proxy_gid), (1337, 2000));
     assert!(settings.dns_capture && settings.dual_stack && settings.invalid_drop);
-    assert_eq!(warnings(&pod), Vec::<String>::new());
+    assert_eq!(warnings(&pod), []);
 }
 
 #[test]
@@ -154,20 +154,21 @@ fn an_unreadable_switch_is_off_and_warned_about() {
         vec![("ISTIO_META_DNS_CAPTURE".into(), "yes".into()), ("INVALID_DROP".into(), String::new())];
     assert!(!enrolled(&pod).dns_capture);
     let warnings = warnings(&pod);
-    assert_eq!(warnings.len(), 2);
+    let variables: Vec<&str> = warnings.iter().map(|warning| warning.variable).collect();
+    assert_eq!(variables, ["ISTIO_META_DNS_CAPTURE", "INVALID_DROP"]);
     assert!(
-        warnings[0].starts_with(
+        warnings[0].message.starts_with(
             r#"cannot parse DNS capture environment variable strconv.ParseBool: parsing "yes": invalid syntax"#
         ),
         "{}",
-        warnings[0]
+        warnings[0].message
     );
     assert!(
-        warnings[1].starts_with(
+        warnings[1].message.starts_with(
             r#"cannot parse invalid drop environment variable strconv.ParseBool: parsing "": invalid syntax"#
         ),
         "{}",
-        warnings[1]
+        warnings[1].message
     );
 }
 

@@ -2,7 +2,7 @@
 //! same sequence runs inside the agent and, without one, inside the plugin.
 
 use super::ports::{Applied, BoxedError, Namespaces, PodKernel, PodSource};
-use crate::domain::decision::{AnnotationError, Decision, decide};
+use crate::domain::decision::{AnnotationError, Decision, decide, warnings};
 use crate::domain::failure::{Classify, Failure};
 use crate::domain::identity::TraceLink;
 use crate::domain::pod::PodFacts;
@@ -62,6 +62,10 @@ fn enroll(
         }
     };
     say(story, Level::Debug, "Setting up redirect");
+    for warning in warnings(&pod) {
+        let attributes = vec![attribute(keys::CONFIG_VARIABLE, warning.variable)];
+        story.log(Level::Warn, event::POD_SWITCH_UNREADABLE, &warning.message, attributes);
+    }
     let command = request.command;
     let announce = |edge: &str| {
         if command == Command::Add {

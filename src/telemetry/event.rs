@@ -100,4 +100,6 @@ event_names! {
     PROGRESS = "istio_cni.request.progress";
     /// The pod gets no rules, and why.
     POD_SKIPPED = "istio_cni.pod.skipped";
+    /// A switch in the environment of the pod's proxy is neither true nor false, and counts as false.
+    POD_SWITCH_UNREADABLE = "istio_cni.pod.switch_unreadable";
 }
