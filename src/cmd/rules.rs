@@ -203,3 +203,7 @@ fn skipped_by_config(pod: &PodFacts, config: &Config) -> Option<(SkipReason, Str
     let excluded = config.exclude_namespaces.contains(&pod.namespace);
     excluded.then(|| (SkipReason::NamespaceExcluded, format!("pod namespace {} excluded", pod.namespace)))
 }
+
+#[cfg(test)]
+#[path = "rules_tests.rs"]
+mod tests;
