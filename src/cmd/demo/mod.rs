@@ -119,7 +119,8 @@ async fn show(out: &mut Out, users: Users, plugin: PathBuf) -> Result<Page> {
     out.title("istio-cni-otel demo:", "a meshed pod's network, set up on this machine in namespaces of its own")?;
     out.heading("THE NODE")?;
     if users == Users::One {
-        out.done("in a user namespace: root here, and nowhere else")?;
+        out.done("a user namespace, in which you are root, and nowhere else")?;
+        out.done("one user for each pod, as you are only one: the application of web-0, the proxy of web-1")?;
     }
     let mut stage = Stage::set(out, users, plugin).await?;
 

@@ -1,20 +1,20 @@
 //! Which packets are sent for which pod, and where each must land.
 
 use super::pods::{APPLICATION_UID, EXCLUDED_PORT, PROXY_UID};
-use super::probe::{Landing, Protocol};
+use super::probe::{Landing, Ports, Protocol};
 use super::world::Addresses;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// Ports on which the pods listen: the proxy's, its health port, and the application's.
-pub const POD_TCP: [u16; 5] = [15001, 15006, 15053, 15021, 8080];
-/// The proxy's DNS.
-pub const POD_UDP: [u16; 1] = [15053];
-/// Ports of services outside of the pods.
-pub const PEER_TCP: [u16; 2] = [80, EXCLUDED_PORT];
-/// A name server.
-pub const PEER_UDP: [u16; 1] = [53];
+/// Who listens on what. The rules know the proxy's DNS answers by its user, and connection tracking by where they come
+/// from: the proxy's name server is on loopback, as in a real pod, because that is where its queries are sent to.
+pub const LISTENERS: [(Sender, Ports); 4] = [
+    (Sender::Peer, Ports { tcp: &[80, EXCLUDED_PORT], udp: &[53], loopback: false }),
+    (Sender::Application, Ports { tcp: &[8080], udp: &[], loopback: false }),
+    (Sender::Proxy, Ports { tcp: &[15001, 15006, 15021], udp: &[], loopback: false }),
+    (Sender::Proxy, Ports { tcp: &[], udp: &[15053], loopback: true }),
+];
 
-/// Who sends.
+/// Who sends, and who listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender {
     /// Somebody outside of the pod.
@@ -61,6 +61,12 @@ pub struct Probe {
 }
 
 impl Probe {
+    /// Who must be there, under the own name, for this to come out: the sender, and for DNS also who answers it.
+    fn needs(&self) -> Vec<Sender> {
+        let answering = (self.protocol == Protocol::Udp && self.in_pod).then_some(Sender::Proxy);
+        [self.from].into_iter().chain(answering).collect()
+    }
+
     /// Whether it landed where it must, with the destination that it was sent to still known.
     pub fn is_met_by(&self, pod: &str, landing: &Landing) -> bool {
         let at = if self.in_pod { pod } else { "peer" };
@@ -89,7 +95,7 @@ pub fn plan(redirection: Redirection, link: Addresses, senders: &[Sender]) -> Ve
             .retain(|probe| !(probe.from == Sender::Proxy || probe.to.ip().is_loopback() || probe.to.port() == 15021));
         probes.iter_mut().for_each(untouched);
     }
-    probes.retain(|probe| senders.contains(&probe.from));
+    probes.retain(|probe| probe.needs().iter().all(|needed| senders.contains(needed)));
     probes
 }
 
@@ -97,7 +103,7 @@ pub fn plan(redirection: Redirection, link: Addresses, senders: &[Sender]) -> Ve
 fn untouched(probe: &mut Probe) {
     probe.port = probe.to.port();
     probe.in_pod = probe.from == Sender::Peer;
-    probe.meaning = "no rules: as it was sent";
+    probe.meaning = "as it was sent";
 }
 
 fn to_the_pod(link: Addresses) -> Vec<Probe> {
@@ -109,9 +115,9 @@ fn to_the_pod(link: Addresses) -> Vec<Probe> {
         port,
         meaning,
     };
-    let mut probes = vec![inbound(IpAddr::V4(link.pod4), 8080, 15006, "inbound to the proxy")];
-    probes.extend(link.v6.map(|(pod6, _)| inbound(pod6.into(), 8080, 15006, "inbound to the proxy")));
-    probes.push(inbound(link.pod4.into(), 15021, 15021, "health port left alone"));
+    let mut probes = vec![inbound(IpAddr::V4(link.pod4), 8080, 15006, "inbound, to the proxy")];
+    probes.extend(link.v6.map(|(pod6, _)| inbound(pod6.into(), 8080, 15006, "inbound, to the proxy")));
+    probes.push(inbound(link.pod4.into(), 15021, 15021, "a health port, left alone"));
     probes
 }
 
@@ -125,25 +131,25 @@ fn of_the_application(link: Addresses) -> Vec<Probe> {
         meaning,
     };
     let peer = |port| SocketAddr::from((link.peer4, port));
-    let mut probes = vec![outbound(peer(80), true, 15001, "outbound to the proxy")];
+    let mut probes = vec![outbound(peer(80), true, 15001, "outbound, to the proxy")];
     let v6 = link.v6.map(|(_, peer6)| SocketAddr::from((peer6, 80)));
-    probes.extend(v6.map(|to| outbound(to, true, 15001, "outbound to the proxy")));
-    probes.push(outbound(peer(EXCLUDED_PORT), false, EXCLUDED_PORT, "port excluded by annotation"));
-    probes.push(outbound((Ipv4Addr::LOCALHOST, 8080).into(), true, 8080, "own loopback left alone"));
-    probes.push(Probe { protocol: Protocol::Udp, ..outbound(peer(53), true, 15053, "DNS to the proxy") });
+    probes.extend(v6.map(|to| outbound(to, true, 15001, "outbound, to the proxy")));
+    probes.push(outbound(peer(EXCLUDED_PORT), false, EXCLUDED_PORT, "excluded by annotation"));
+    probes.push(outbound((Ipv4Addr::LOCALHOST, 8080).into(), true, 8080, "loopback, left alone"));
+    probes.push(Probe { protocol: Protocol::Udp, ..outbound(peer(53), true, 15053, "DNS, to the proxy") });
     probes
 }
 
 fn of_the_proxy(link: Addresses) -> Vec<Probe> {
     let outbound =
         |to, in_pod, port, meaning| Probe { from: Sender::Proxy, protocol: Protocol::Tcp, to, in_pod, port, meaning };
-    let mut probes = vec![outbound((link.peer4, 80).into(), false, 80, "the proxy's own passes")];
+    let mut probes = vec![outbound((link.peer4, 80).into(), false, 80, "of the proxy, passed on")];
     let v6 = link.v6.map(|(_, peer6)| SocketAddr::from((peer6, 80)));
-    probes.extend(v6.map(|to| outbound(to, false, 80, "the proxy's own passes")));
-    probes.push(outbound((link.pod4, 8080).into(), true, 15006, "to its own pod: inbound"));
+    probes.extend(v6.map(|to| outbound(to, false, 80, "of the proxy, passed on")));
+    probes.push(outbound((link.pod4, 8080).into(), true, 15006, "to its own pod, inbound"));
     probes.push(Probe {
         protocol: Protocol::Udp,
-        ..outbound((link.peer4, 53).into(), false, 53, "the proxy's own DNS passes")
+        ..outbound((link.peer4, 53).into(), false, 53, "DNS of the proxy, passed on")
     });
     probes
 }
@@ -171,13 +177,11 @@ mod tests {
     #[test]
     fn every_probe_reaches_a_port_that_listens() {
         for probe in plan(Redirection::Meshed, Addresses::of(1, true), &ALL) {
-            let ports: &[u16] = match (probe.in_pod, probe.protocol) {
-                (true, Protocol::Tcp) => &POD_TCP,
-                (true, Protocol::Udp) => &POD_UDP,
-                (false, Protocol::Tcp) => &PEER_TCP,
-                (false, Protocol::Udp) => &PEER_UDP,
+            let listens = |(who, ports): &(Sender, Ports)| {
+                let ports = if probe.protocol == Protocol::Tcp { ports.tcp } else { ports.udp };
+                (*who != Sender::Peer) == probe.in_pod && ports.contains(&probe.port)
             };
-            assert!(ports.contains(&probe.port), "{probe:?}");
+            assert!(LISTENERS.iter().any(listens), "{probe:?}");
         }
     }
 

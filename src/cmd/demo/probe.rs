@@ -51,29 +51,49 @@ impl Landing {
 
 /// Listeners; they end when this is dropped.
 pub struct Listeners {
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
+}
+
+/// What somebody listens on.
+pub struct Ports {
+    pub tcp: &'static [u16],
+    pub udp: &'static [u16],
+    /// On loopback alone, or on every address.
+    pub loopback: bool,
 }
 
 impl Listeners {
-    /// Listens inside `netns` on these ports of every address. Each connection and each datagram is answered with
-    /// its [`Landing`].
-    pub fn start(netns: &Netns, who: &str, ipv6: bool, tcp: &[u16], udp: &[u16]) -> Result<Listeners> {
-        let mut addresses = vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
-        addresses.extend(ipv6.then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)));
-        let at = |port: &u16| addresses.iter().map(|ip| SocketAddr::new(*ip, *port)).collect::<Vec<_>>();
-        let open = |ports: &[u16], kind| {
-            netns.inside(|| ports.iter().flat_map(at).map(|to| bound(to, kind)).collect::<Result<Vec<OwnedFd>>>())?
+    /// None yet.
+    pub fn new() -> Listeners {
+        Listeners { tasks: JoinSet::new() }
+    }
+
+    /// Listens inside `netns` on these ports, with the sockets of this user (`None`: ours). Each
+    /// connection and each datagram is answered with its [`Landing`].
+    pub fn add(&mut self, netns: &Netns, who: &str, ports: &Ports, ipv6: bool, user: Option<u32>) -> Result<()> {
+        let (v4, v6) = match ports.loopback {
+            true => (Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST),
+            false => (Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED),
         };
-        let mut tasks = JoinSet::new();
-        for descriptor in open(tcp, SockType::Stream)? {
+        let addresses: Vec<IpAddr> = [v4.into()].into_iter().chain(ipv6.then_some(v6.into())).collect();
+        let everywhere = |port: &u16| addresses.iter().map(|ip| SocketAddr::new(*ip, *port)).collect::<Vec<_>>();
+        let open = |ports: &[u16], kind| -> Result<Vec<OwnedFd>> {
+            ports.iter().flat_map(everywhere).map(|to| bound(to, kind)).collect()
+        };
+        let sockets = netns.inside(|| -> Result<_> {
+            user.map_or(Ok(()), assume)?;
+            Ok([open(ports.tcp, SockType::Stream)?, open(ports.udp, SockType::Datagram)?])
+        });
+        let [tcp, udp] = sockets?.with_context(|| format!("cannot listen as {who}"))?;
+        for descriptor in tcp {
             let listener = tokio::net::TcpListener::from_std(descriptor.into())?;
-            tasks.spawn(answer_connections(listener, who.to_owned()));
+            self.tasks.spawn(answer_connections(listener, who.to_owned()));
         }
-        for descriptor in open(udp, SockType::Datagram)? {
+        for descriptor in udp {
             let socket = tokio::net::UdpSocket::from_std(descriptor.into())?;
-            tasks.spawn(answer_datagrams(socket, who.to_owned()));
+            self.tasks.spawn(answer_datagrams(socket, who.to_owned()));
         }
-        Ok(Listeners { _tasks: tasks })
+        Ok(())
     }
 }
 
@@ -127,9 +147,7 @@ async fn answer_datagrams(socket: tokio::net::UdpSocket, who: String) {
 /// Sends from inside `netns` as `user` (and the group of that number; `None`: as we are), and reads where it landed.
 pub fn send(netns: &Netns, user: Option<u32>, protocol: Protocol, to: SocketAddr) -> Result<Landing> {
     let line = netns.inside(|| {
-        if let Some(id) = user {
-            assume(id)?;
-        }
+        user.map_or(Ok(()), assume)?;
         match protocol {
             Protocol::Tcp => over_tcp(to),
             Protocol::Udp => over_udp(to),
@@ -139,14 +157,15 @@ pub fn send(netns: &Netns, user: Option<u32>, protocol: Protocol, to: SocketAddr
     Landing::from_line(&line).with_context(|| format!("an answer from {to} that is not ours: {line:?}"))
 }
 
-/// Sends as this user and group from here on; a thread's sockets carry its file system ids (man 2 setfsuid).
+/// Is this user and group from here on: sockets carry the file system ids of the thread that made them (man 2
+/// setfsuid).
 fn assume(id: u32) -> Result<()> {
     let (user, group) = (Uid::from_raw(id), Gid::from_raw(id));
     setfsgid(group);
     setfsuid(user);
     // The calls report no error, but the value before them: asked twice, the second one is what we are now.
     if setfsgid(group) != group || setfsuid(user) != user {
-        bail!("cannot send as user {id}: it does not exist in this user namespace");
+        bail!("cannot be user {id}: it does not exist in this user namespace");
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::drift::take_the_inbound_rule;
 use super::out::Out;
-use super::packets::{Probe, Redirection};
+use super::packets::{Probe, Redirection, Sender};
 use super::plugin_call::{Reply, kubelet_message, previous_result};
 use super::pods::BROKEN_ANNOTATION;
 use super::probe::{Landing, Protocol};
@@ -47,19 +47,22 @@ pub fn packets(out: &mut Out, stage: &Stage, actor: &Actor) -> Result<Vec<(Probe
         let [from, to, at, original] = texts(probe, landing);
         out.row(&cells([&from, &to, &at, &original, probe.meaning]), false)?;
     }
+    if actor.senders == [Sender::Application] {
+        out.dim("left out: the application's DNS, as its answers need the proxy's user here too; root shows it")?;
+    }
     Ok(landings)
 }
 
 /// The columns of the table of packets.
 fn cells(texts: [&str; 5]) -> [(&str, usize); 5] {
     let [a, b, c, d, e] = texts;
-    [(a, 16), (b, 20), (c, 11), (d, 17), (e, 27)]
+    [(a, 16), (b, 18), (c, 11), (d, 16), (e, 27)]
 }
 
 /// A packet's row: from, to, landed at, original destination.
 pub fn texts(probe: &Probe, landing: &Landing) -> [String; 4] {
     let protocol = if probe.protocol == Protocol::Udp { " udp" } else { "" };
-    let original = landing.original.map_or_else(|| "(udp: not told)".to_owned(), |to| to.to_string());
+    let original = landing.original.map_or_else(|| "(not told: udp)".to_owned(), |to| to.to_string());
     [probe.from.to_string(), format!("{}{protocol}", probe.to), format!("{}:{}", landing.at, landing.port), original]
 }
 

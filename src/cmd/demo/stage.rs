@@ -4,7 +4,7 @@ use super::agent_process::{AgentProcess, Surroundings};
 use super::api::Api;
 use super::isolate::Users;
 use super::out::Out;
-use super::packets::{PEER_TCP, PEER_UDP, POD_TCP, POD_UDP, Probe, Redirection, Sender, plan};
+use super::packets::{LISTENERS, Probe, Redirection, Sender, plan};
 use super::plugin_call::{Container, Runtime};
 use super::pods::{NAMESPACE, Pod, Pods, random_sandbox_id};
 use super::probe::{Landing, Listeners, send};
@@ -37,7 +37,7 @@ pub struct Stage {
     pub broken: Actor,
     users: Users,
     peer: Peer,
-    _listeners: Vec<Listeners>,
+    _listeners: Listeners,
     scratch: Scratch,
 }
 
@@ -67,9 +67,15 @@ impl Stage {
         let plain = actor(pods.plain, Sender::Application)?;
         let broken = actor(pods.broken, Sender::Application)?;
         let actors = || every(&meshed, &twin, &plain, &broken);
-        let mut listeners = vec![Listeners::start(&peer.netns, "peer", peer.ipv6, &PEER_TCP, &PEER_UDP)?];
-        for actor in actors() {
-            listeners.push(Listeners::start(&actor.sandbox.netns, actor.pod.name, peer.ipv6, &POD_TCP, &POD_UDP)?);
+        let mut listeners = Listeners::new();
+        for (who, ports) in &LISTENERS {
+            let user = if users == Users::Any { who.uid() } else { None };
+            match who {
+                Sender::Peer => listeners.add(&peer.netns, "peer", ports, peer.ipv6, user)?,
+                _ => actors().try_for_each(|actor| {
+                    listeners.add(&actor.sandbox.netns, actor.pod.name, ports, peer.ipv6, user)
+                })?,
+            }
         }
         let names: Vec<&str> = actors().map(|actor| actor.pod.name).collect();
         let families = if peer.ipv6 { "IPv4 and IPv6" } else { "IPv4 only: this kernel has IPv6 switched off" };
