@@ -8,5 +8,7 @@ pub mod netns;
 pub mod netns_lock;
 pub mod nftables;
 mod nlattr;
+pub mod rolling_log;
 pub mod routing;
+pub mod spool;
 pub mod uds;

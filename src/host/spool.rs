@@ -1,0 +1,284 @@
+//! The spool: where a plugin without an agent leaves its telemetry, one file for each request, and
+//! from where the agent takes it. Files appear whole (temporary name, then rename), the directory
+//! is bounded in files and bytes, and what does not fit is counted in the directory itself.
+
+use crate::telemetry::story::Lost;
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The directory's name in the run directory.
+pub const DIRECTORY: &str = "spool";
+/// The most files that wait, unfinished ones included.
+const MAX_FILES: usize = 1024;
+/// The most bytes that wait.
+const MAX_BYTES: u64 = 16 << 20;
+/// A file with this name's ending is whole.
+const WHOLE: &str = ".spool";
+/// A file that begins so is being written, or its writer was killed.
+const UNFINISHED: &str = ".unfinished-";
+/// How long an unfinished file may be young enough to have a writer.
+const STALE: Duration = Duration::from_secs(60);
+/// Holds the numbers of lost spans and log records, as decimal text, under its own lock.
+const LOST: &str = "lost";
+/// How often the lock on the numbers is tried for; it is held for microseconds.
+const LOCK_TRIES: u32 = 20;
+/// Tells files of one process apart.
+static WRITTEN: AtomicU32 = AtomicU32::new(0);
+
+/// Why telemetry was not spooled.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    #[error("the spool {} is full: it has {MAX_FILES} files or {MAX_BYTES} bytes", .directory.display())]
+    Full { directory: PathBuf },
+    #[error("the spool {} cannot be written: {source}", .directory.display())]
+    Io { directory: PathBuf, source: io::Error },
+}
+
+/// One request's telemetry that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    pub path: PathBuf,
+    pub bytes: u64,
+}
+
+/// The spool of one run directory.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    directory: PathBuf,
+}
+
+impl Spool {
+    /// The spool in this run directory; nothing is made before it is needed.
+    pub fn in_run_dir(run_dir: &Path) -> Spool {
+        Spool { directory: run_dir.join(DIRECTORY) }
+    }
+
+    /// Leaves the bytes as a file of their own. What cannot be left is counted as lost, if at
+    /// least that works; `items` says how much it is.
+    pub fn leave(&self, bytes: &[u8], items: Lost) -> Result<(), SpoolError> {
+        self.try_leave(bytes).inspect_err(|_| {
+            // The error that is told is that of the telemetry; its count is the best that is left.
+            let _ = self.add_lost(items);
+        })
+    }
+
+    /// What waits, the oldest first. Takes away what killed writers have left unfinished.
+    pub fn waiting(&self) -> io::Result<Vec<Waiting>> {
+        let mut waiting = Vec::new();
+        for entry in entries(&self.directory)? {
+            let (entry, name) = entry?;
+            let Ok(meta) = entry.metadata() else { continue };
+            if name.ends_with(WHOLE) && meta.is_file() {
+                waiting.push(Waiting { path: entry.path(), bytes: meta.len() });
+            } else if name.starts_with(UNFINISHED) && is_stale(&meta) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+        waiting.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(waiting)
+    }
+
+    /// Takes the count of what was lost; it begins again at nothing.
+    pub fn take_lost(&self) -> io::Result<Lost> {
+        if !self.directory.join(LOST).exists() {
+            return Ok(Lost::default());
+        }
+        self.change_lost(|_| Lost::default())
+    }
+
+    fn try_leave(&self, bytes: &[u8]) -> Result<(), SpoolError> {
+        let io = |source| SpoolError::Io { directory: self.directory.clone(), source };
+        self.make_directory().map_err(io)?;
+        if self.is_full(bytes.len() as u64).map_err(io)? {
+            return Err(SpoolError::Full { directory: self.directory.clone() });
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{now:020}-{}-{number}", std::process::id());
+        let unfinished = self.directory.join(format!("{UNFINISHED}{name}"));
+        let written = write_new(&unfinished, bytes)
+            .and_then(|()| std::fs::rename(&unfinished, self.directory.join(format!("{name}{WHOLE}"))));
+        written.map_err(|error| {
+            let _ = std::fs::remove_file(&unfinished);
+            io(error)
+        })
+    }
+
+    fn make_directory(&self) -> io::Result<()> {
+        let make = || DirBuilder::new().mode(0o700).create(&self.directory);
+        let made = match make() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let parent = self.directory.parent().unwrap_or(Path::new(""));
+                DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+                make()
+            }
+            made => made,
+        };
+        match made {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made,
+        }
+    }
+
+    fn is_full(&self, more: u64) -> io::Result<bool> {
+        let (mut files, mut bytes) = (0, more);
+        for entry in entries(&self.directory)? {
+            files += 1;
+            bytes += entry?.0.metadata().map_or(0, |meta| meta.len());
+            if files >= MAX_FILES || bytes > MAX_BYTES {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn add_lost(&self, more: Lost) -> io::Result<Lost> {
+        self.change_lost(|lost| Lost {
+            spans: lost.spans.saturating_add(more.spans),
+            logs: lost.logs.saturating_add(more.logs),
+        })
+    }
+
+    /// Changes the numbers under their lock, and gives the old ones.
+    fn change_lost(&self, change: impl Fn(Lost) -> Lost) -> io::Result<Lost> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = lock(options.open(self.directory.join(LOST))?)?;
+        let mut text = String::new();
+        (&mut *file).take(64).read_to_string(&mut text)?;
+        let mut numbers = text.split_ascii_whitespace().map(|number| number.parse().unwrap_or(0));
+        let old = Lost { spans: numbers.next().unwrap_or(0), logs: numbers.next().unwrap_or(0) };
+        let new = change(old);
+        file.rewind()?;
+        // Always the same length, so that one write replaces the old numbers as a whole.
+        file.write_all(format!("{:020} {:020}\n", new.spans, new.logs).as_bytes())?;
+        Ok(old)
+    }
+}
+
+fn entries(directory: &Path) -> io::Result<impl Iterator<Item = io::Result<(std::fs::DirEntry, String)>>> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => Some(entries),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let named = |entry: io::Result<std::fs::DirEntry>| {
+        entry.map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            (entry, name)
+        })
+    };
+    Ok(entries.into_iter().flatten().map(named))
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
+}
+
+fn is_stale(meta: &std::fs::Metadata) -> bool {
+    let age = meta.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+    age.is_some_and(|age| age > STALE)
+}
+
+/// Locks without ever waiting for long: nobody keeps this lock, so a busy one is tried again.
+fn lock(mut file: File) -> io::Result<Flock<File>> {
+    for _ in 0..LOCK_TRIES {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => return Ok(locked),
+            Err((file, _)) => file,
+        };
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    Err(io::ErrorKind::WouldBlock.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spool() -> (tempfile::TempDir, Spool) {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = Spool::in_run_dir(&directory.path().join("not/there/yet"));
+        (directory, spool)
+    }
+
+    const SOME: Lost = Lost { spans: 2, logs: 3 };
+
+    #[test]
+    fn what_is_left_waits_in_its_order_and_is_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let (_directory, spool) = spool();
+        assert_eq!(spool.waiting().unwrap(), []);
+        for text in ["one", "two", "three"] {
+            spool.leave(text.as_bytes(), SOME).unwrap();
+        }
+        let waiting = spool.waiting().unwrap();
+        let texts: Vec<String> = waiting.iter().map(|file| std::fs::read_to_string(&file.path).unwrap()).collect();
+        assert_eq!(texts, ["one", "two", "three"]);
+        assert_eq!(waiting[2].bytes, 5);
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&spool.directory), mode(&waiting[0].path)), (0o700, 0o600));
+        assert_eq!(spool.take_lost().unwrap(), Lost::default());
+    }
+
+    #[test]
+    fn a_full_spool_takes_no_more_and_counts_it() {
+        let (_directory, spool) = spool();
+        spool.leave(b"x", SOME).unwrap();
+        for number in 0..MAX_FILES {
+            std::fs::write(spool.directory.join(format!("{number}{WHOLE}")), "").unwrap();
+        }
+        assert!(matches!(spool.leave(b"y", SOME), Err(SpoolError::Full { .. })));
+        assert!(spool.leave(b"y", SOME).unwrap_err().to_string().contains("is full"));
+        assert_eq!(spool.waiting().unwrap().len(), MAX_FILES + 1);
+        assert_eq!(spool.take_lost().unwrap(), Lost { spans: 4, logs: 6 });
+        assert_eq!(spool.take_lost().unwrap(), Lost::default());
+    }
+
+    #[test]
+    fn a_spool_full_of_bytes_takes_no_more() {
+        let (_directory, spool) = spool();
+        spool.leave(&vec![0; 15 << 20], SOME).unwrap();
+        assert!(matches!(spool.leave(&vec![0; 2 << 20], SOME), Err(SpoolError::Full { .. })));
+        spool.leave(&vec![0; 1 << 19], SOME).unwrap();
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_an_error_and_nothing_more() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(DIRECTORY), "a file").unwrap();
+        let spool = Spool::in_run_dir(directory.path());
+        assert!(matches!(spool.leave(b"x", SOME), Err(SpoolError::Io { .. })));
+    }
+
+    #[test]
+    fn writers_at_once_lose_nothing_and_count_right() {
+        let (_directory, spool) = spool();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    (0..16).for_each(|_| spool.leave(b"x", SOME).map_or_else(|error| panic!("{error}"), drop))
+                });
+            }
+        });
+        assert_eq!(spool.waiting().unwrap().len(), 8 * 16);
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_goes_once_it_is_old() {
+        let (_directory, spool) = spool();
+        spool.leave(b"x", SOME).unwrap();
+        let old = spool.directory.join(format!("{UNFINISHED}1"));
+        let young = spool.directory.join(format!("{UNFINISHED}2"));
+        std::fs::write(&young, "torn").unwrap();
+        let file = File::create(&old).unwrap();
+        file.set_modified(SystemTime::now() - STALE - Duration::from_secs(5)).unwrap();
+        assert_eq!(spool.waiting().unwrap().len(), 1);
+        assert_eq!((old.exists(), young.exists()), (false, true));
+    }
+}
