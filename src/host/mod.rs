@@ -1,5 +1,6 @@
 //! The kernel, files and commands: namespaces, nf_tables netlink, iptables, sockets, the spool file.
 
+pub mod child;
 pub mod fake;
 pub mod iptables;
 pub mod kernel;

@@ -1,6 +1,7 @@
 //! The real agent as a child process, with the environment that its DaemonSet's pod would have.
 
 use super::pods::NODE;
+use crate::host::child::killed_with_us;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -35,15 +36,10 @@ impl AgentProcess {
     pub async fn start(around: &Surroundings<'_>) -> Result<AgentProcess> {
         let log = around.scratch.join("agent.log");
         let output = File::create_new(&log).with_context(|| format!("cannot make {}", log.display()))?;
-        let child = Command::new("/proc/self/exe")
-            .arg("agent")
-            .env_clear()
-            .envs(environment(around)?)
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .spawn()
-            .context("cannot start the agent")?;
+        let mut command = Command::new("/proc/self/exe");
+        command.arg("agent").env_clear().envs(environment(around)?).stdin(Stdio::null());
+        command.stdout(output.try_clone()?).stderr(output);
+        let child = killed_with_us(&mut command).spawn().context("cannot start the agent")?;
         let mut agent = AgentProcess { child, log };
         let socket = around.run_dir.join("agent.sock");
         let deadline = Instant::now() + PATIENCE;
