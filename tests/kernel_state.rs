@@ -3,6 +3,7 @@
 
 mod support;
 
+use istio_cni_otel::domain::failure::Classify;
 use istio_cni_otel::domain::request::Backend;
 use istio_cni_otel::domain::ruleset::*;
 use istio_cni_otel::domain::settings::{Ports, RedirectSettings};
@@ -251,4 +252,25 @@ fn few(settings: RedirectSettings) -> RedirectSettings {
 #[test]
 fn this_kernel_can_do_all_that_our_rules_need() {
     probe_nftables().unwrap();
+}
+
+#[test]
+fn without_nf_tables_auto_falls_back_to_iptables() {
+    let rules = ruleset(&richest(), Addresses::Dual);
+    let pod = Namespace::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            forbid_netfilter_netlink();
+            assert_eq!(probe_nftables().unwrap_err().error_type(), ErrorType::KernelUnsupported);
+            let failure = apply(&pod, Backend::Nftables, &rules).unwrap_err();
+            assert_eq!(failure.error_type, ErrorType::KernelUnsupported, "{}", failure.message);
+            let applied = apply(&pod, Backend::Auto, &rules).unwrap();
+            assert_eq!((applied.backend, applied.changed), (Backend::Iptables, true));
+            let again = apply(&pod, Backend::Auto, &rules).unwrap();
+            assert_eq!((again.backend, again.changed), (Backend::Iptables, false));
+            assert_eq!(differences(&pod, Backend::Auto, &rules), []);
+        });
+    });
+    assert_eq!(pod.nft_tables(), Vec::<String>::new());
+    assert!(pod.sh("ip6tables-legacy-save").contains("ISTIO_OUTPUT"));
 }

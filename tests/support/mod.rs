@@ -5,11 +5,15 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses another part of this")]
 
 mod namespace;
+mod process;
 mod programming;
+mod seccomp;
 mod traffic;
 
 pub use namespace::{Addresses, FAR4, FAR6, Namespace, PEER4, PEER6, POD4, POD6, Wire, other_users};
+pub use process::{TestProcess, argument, ready};
 pub use programming::*;
+pub use seccomp::forbid_netfilter_netlink;
 pub use traffic::{Listeners, Probe};
 
 use nix::mount::{MsFlags, mount};

@@ -1,6 +1,6 @@
 //! Settings of sample pods, and programming them the way the use cases do.
 
-use super::{Addresses, Namespace, POD4, POD6};
+use super::{Addresses, POD4, POD6};
 use istio_cni_otel::domain::failure::Failure;
 use istio_cni_otel::domain::request::{Backend, Bounds};
 use istio_cni_otel::domain::ruleset::{Difference, Ruleset, build};
@@ -64,7 +64,7 @@ pub fn ruleset(settings: &RedirectSettings, addresses: Addresses) -> Ruleset {
 
 /// Runs `work` with the kernel of a namespace, as a request with this backend does.
 pub fn with_kernel<T: Send>(
-    namespace: &Namespace,
+    namespace: &impl AsFd,
     backend: Backend,
     work: impl FnOnce(&mut dyn PodKernel) -> Result<T, BoxedError> + Send,
 ) -> Result<T, Failure> {
@@ -85,11 +85,11 @@ pub fn with_kernel<T: Send>(
 }
 
 /// Applies a ruleset.
-pub fn apply(namespace: &Namespace, backend: Backend, rules: &Ruleset) -> Result<Applied, Failure> {
+pub fn apply(namespace: &impl AsFd, backend: Backend, rules: &Ruleset) -> Result<Applied, Failure> {
     with_kernel(namespace, backend, |kernel| kernel.apply(rules))
 }
 
 /// Compares a namespace with a ruleset.
-pub fn differences(namespace: &Namespace, backend: Backend, rules: &Ruleset) -> Vec<Difference> {
+pub fn differences(namespace: &impl AsFd, backend: Backend, rules: &Ruleset) -> Vec<Difference> {
     with_kernel(namespace, backend, |kernel| kernel.differences(rules)).unwrap().1
 }

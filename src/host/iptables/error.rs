@@ -76,8 +76,13 @@ pub fn of_failure(ended: Ended, input: Option<&str>) -> IptablesError {
     if says(&["permission denied", "you must be root", "operation not permitted"]) {
         return IptablesError::Denied { path, stderr };
     }
-    let no_support =
-        ["do you need to insmod", "can't initialize", "generation id", "table does not exist", "not supported"];
+    let no_support = [
+        "do you need to insmod",
+        "can't initialize",
+        "unable to initialize table",
+        "generation id",
+        "table does not exist",
+    ];
     if says(&no_support) {
         return IptablesError::Unsupported { path, stderr };
     }
@@ -96,7 +101,57 @@ pub fn of_failure(ended: Ended, input: Option<&str>) -> IptablesError {
 
 /// The line of the input that the tool names by its number.
 fn refused_line<'a>(stderr: &str, input: &'a str) -> Option<&'a str> {
-    let (_, after) = stderr.split_once("line ")?;
+    let after = ["line ", "line: "].into_iter().filter_map(|word| Some(stderr.split_once(word)?.1));
+    let after = after.filter(|after| after.starts_with(|first: char| first.is_ascii_digit())).next()?;
     let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
     input.lines().nth(digits.parse::<usize>().ok()?.checked_sub(1)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    const INPUT: &str = "*nat\n:ISTIO_OUTPUT - [0:0]\n-A ISTIO_OUTPUT -j NOWHERE\nCOMMIT\n";
+
+    fn failure(code: i32, stderr: &str, input: Option<&str>) -> IptablesError {
+        let ended = Ended {
+            path: "/sbin/iptables-restore".into(),
+            status: ExitStatus::from_raw(code << 8),
+            stdout: String::new(),
+            stderr: stderr.to_owned(),
+        };
+        of_failure(ended, input)
+    }
+
+    #[test]
+    fn the_refused_rule_is_named_whatever_the_exit_code() {
+        for (code, stderr) in [
+            (1, "iptables-restore: line 3 failed"),
+            (2, "iptables-restore v1.8.9 (legacy): Couldn't load target `NOWHERE'\nError occurred at line: 3\nTry..."),
+            (
+                4,
+                "iptables-nft-restore v1.8.9 (nf_tables): \nline 3: RULE_APPEND failed (Invalid argument): rule in chain",
+            ),
+        ] {
+            let error = failure(code, stderr, Some(INPUT));
+            assert_eq!((error.error_type(), error.retryable()), (ErrorType::RulesRejected, false), "{error}");
+            assert!(error.to_string().contains("refused `-A ISTIO_OUTPUT -j NOWHERE`"), "{error}");
+        }
+    }
+
+    #[test]
+    fn lack_of_privilege_and_of_kernel_support_are_told_apart() {
+        let denied = "iptables-restore v1.8.9 (nf_tables): Could not fetch rule set generation id: Permission denied (you must be root)";
+        assert_eq!(failure(4, denied, Some(INPUT)).error_type(), ErrorType::PermissionDenied);
+        let missing = "iptables-restore v1.8.9 (legacy): iptables-restore: unable to initialize table 'nat'\n\nError occurred at line: 1";
+        assert_eq!(failure(3, missing, Some(INPUT)).error_type(), ErrorType::KernelUnsupported);
+    }
+
+    #[test]
+    fn a_busy_system_is_worth_another_try() {
+        let error = failure(4, "Another app is currently holding the xtables lock.", Some(INPUT));
+        assert_eq!((error.error_type(), error.retryable()), (ErrorType::ToolFailed, true));
+    }
 }

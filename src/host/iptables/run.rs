@@ -124,3 +124,61 @@ fn contents(file: &mut File) -> io::Result<String> {
     file.take(OUTPUT_LIMIT).read_to_end(&mut bytes)?;
     Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::failure::Classify;
+    use crate::domain::step::ErrorType;
+    use std::os::fd::AsFd;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    /// Runs a shell line as if it were the tool.
+    fn run(line: &str, input: &str, limit: Duration) -> Result<Ended, IptablesError> {
+        let lock = File::open("/dev/null").unwrap();
+        let sandbox = Sandbox::of_current_namespace(lock.as_fd());
+        start(Path::new("/bin/sh"), &["-c".to_owned(), line.to_owned()], input, limit, &sandbox)?.wait()
+    }
+
+    #[test]
+    fn a_tool_gets_its_input_whole_and_its_output_is_kept_apart() {
+        let input = "rule\n".repeat(200_000);
+        let ended = run("cat; echo complaint >&2; exit 3", &input, LONG).unwrap();
+        assert_eq!(ended.stdout, input);
+        assert_eq!((ended.stderr.as_str(), ended.status.code()), ("complaint", Some(3)));
+    }
+
+    #[test]
+    fn a_tool_cannot_change_its_input() {
+        let ended = run("echo more >> /proc/self/fd/0; cat", "rule\n", LONG).unwrap();
+        assert_eq!(ended.stdout, "rule\n");
+    }
+
+    #[test]
+    fn a_tool_sees_nothing_of_our_environment() {
+        let ended = run("env", "", LONG).unwrap();
+        let mut names: Vec<&str> = ended.stdout.lines().filter_map(|line| line.split('=').next()).collect();
+        names.sort_unstable();
+        // The shell sets the last two itself.
+        names.retain(|name| !["PWD", "_"].contains(name));
+        assert_eq!(names, ["PATH", "XTABLES_LOCKFILE"]);
+    }
+
+    #[test]
+    fn a_tool_that_does_not_end_is_killed_at_its_deadline() {
+        let error = run("exec sleep 600", "", Duration::from_millis(50)).unwrap_err();
+        assert_eq!((error.error_type(), error.retryable()), (ErrorType::ToolTimeout, true));
+        assert!(error.to_string().contains("/bin/sh did not end within 0.05 s"), "{error}");
+    }
+
+    #[test]
+    fn a_tool_that_does_not_start_is_named() {
+        let lock = File::open("/dev/null").unwrap();
+        let sandbox = Sandbox::of_current_namespace(lock.as_fd());
+        let started = start(Path::new("/nonexistent/iptables-restore"), &[], "", LONG, &sandbox);
+        let error = started.err().unwrap();
+        assert_eq!(error.error_type(), ErrorType::ToolFailed);
+        assert!(error.to_string().contains("/nonexistent/iptables-restore"), "{error}");
+    }
+}

@@ -1,8 +1,10 @@
 //! Whether this kernel has all of nf_tables that our rules can need, found out by trying.
 
 use super::{NftError, Nftables};
+use crate::domain::failure::Classify;
 use crate::domain::ruleset::{Ruleset, build};
 use crate::domain::settings::{Mode, Ports, Ranges, RedirectSettings};
+use crate::domain::step::ErrorType;
 use crate::host::netns::{NetnsError, enter_scratch};
 use ipnet::{Ipv4Net, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -19,6 +21,16 @@ pub enum ProbeError {
     /// It took the rules, but has others.
     #[error("the kernel gave back other nf_tables rules than it was given: {0}")]
     Differs(String),
+}
+
+impl Classify for ProbeError {
+    fn error_type(&self) -> ErrorType {
+        match self {
+            ProbeError::Scratch(error) => error.error_type(),
+            ProbeError::Refused(error) => error.error_type(),
+            ProbeError::Differs(_) => ErrorType::KernelUnsupported,
+        }
+    }
 }
 
 /// Tries one transaction with every kind of rule that a pod can get, in a namespace of its own that

@@ -1,0 +1,77 @@
+//! A process that is killed at any moment of an ADD leaves all of its rules or none, and the next
+//! ADD brings all of them.
+
+mod support;
+
+use istio_cni_otel::domain::render_iptables;
+use istio_cni_otel::domain::request::Backend;
+use istio_cni_otel::domain::ruleset::{Family, Ruleset};
+use istio_cni_otel::host::netns::{self, OwnNamespace};
+use std::path::Path;
+use support::*;
+
+/// No ADD needs as many system calls.
+const LIMIT: usize = 5_000;
+
+fn rules() -> Ruleset {
+    ruleset(&as_the_proxy(richest_settings()), Addresses::Dual)
+}
+
+/// The victim: an ADD in a process of its own.
+#[test]
+#[ignore = "run by the other tests, which kill it"]
+fn an_add() {
+    let path = argument("NAMESPACE");
+    let namespace = netns::open(Path::new(&path), OwnNamespace::Refused).unwrap();
+    let backend = if argument("BACKEND") == "iptables" { Backend::Iptables } else { Backend::Nftables };
+    if ready() {
+        apply(&namespace, backend, &rules()).unwrap();
+    }
+}
+
+/// Kills an ADD at its first stop, at its second, and so on, until one comes to its end; `check`
+/// looks at what each left.
+fn kill_everywhere(backend: Backend, stride: usize, check: impl Fn(&Namespace, usize)) {
+    for n in (1..LIMIT).step_by(stride) {
+        let pod = Namespace::new();
+        let path = pod.path();
+        let victim = TestProcess::start("an_add", &[("NAMESPACE", &path), ("BACKEND", backend.name())]);
+        if !victim.kill_at(n) {
+            println!("{backend:?}: {n} stops");
+            assert!(n > 20, "the ADD ended before it could be killed often");
+            assert_eq!(differences(&pod, backend, &rules()), [], "an ADD that was not killed");
+            return;
+        }
+        check(&pod, n);
+        apply(&pod, backend, &rules()).unwrap();
+        assert_eq!(differences(&pod, backend, &rules()), [], "the next ADD, after one killed at stop {n}");
+    }
+    panic!("the ADD never came to its end");
+}
+
+#[test]
+fn nftables_has_all_rules_or_none() {
+    kill_everywhere(Backend::Nftables, 1, |pod, n| {
+        let tables = pod.nft_tables();
+        let found = differences(pod, Backend::Nftables, &rules());
+        assert!(tables.is_empty() || found.is_empty(), "killed at stop {n}: {tables:?}, but {found:?}");
+    });
+}
+
+#[test]
+fn iptables_has_all_rules_of_a_family_or_none_once_its_tools_have_ended() {
+    kill_everywhere(Backend::Iptables, 3, |pod, n| {
+        // The tools that were started go on, and hold the lock until they end.
+        let saved = with_kernel(pod, Backend::Iptables, |_| {
+            Ok([Family::V4, Family::V6].map(|family| {
+                let tool = render_iptables::tool_name(family);
+                (family, pod.sh(&format!("{tool}-nft-save")))
+            }))
+        });
+        for (family, saved) in saved.unwrap() {
+            let found = render_iptables::differences(&rules(), family, &saved);
+            let none = !saved.contains("ISTIO_");
+            assert!(none || found.is_empty(), "killed at stop {n}: {family:?}: {found:?}");
+        }
+    });
+}

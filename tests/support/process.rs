@@ -1,0 +1,115 @@
+//! A test in a process of its own, which another test may kill: after it said that it is ready, or
+//! at the n-th system call of the thread that it starts.
+
+use super::CHILD;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+/// A process that runs one (ignored) test of this file.
+pub struct TestProcess {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    /// Kept open, so that the child can go on writing.
+    _stdout: BufReader<ChildStdout>,
+    /// The thread that runs the test there.
+    thread: libc::pid_t,
+}
+
+const READY: &str = "ready in thread";
+
+/// In the child: says that it is ready, and waits until it is told to go on. Returns false when it
+/// never is.
+pub fn ready() -> bool {
+    // SAFETY: a system call without arguments.
+    println!("\n{READY} {}", unsafe { libc::gettid() });
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap() > 0
+}
+
+/// In the child: what the parent passed on.
+pub fn argument(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: this test is only run by another one"))
+}
+
+impl TestProcess {
+    /// Starts the test `name` and waits until it is ready.
+    pub fn start(name: &str, arguments: &[(&str, &str)]) -> TestProcess {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([name, "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+            .envs(arguments.iter().copied())
+            .env(CHILD, "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        let thread = loop {
+            line.clear();
+            assert!(stdout.read_line(&mut line).unwrap() > 0, "the child ended before it was ready");
+            if let Some(thread) = line.strip_prefix(READY) {
+                break thread.trim().parse().unwrap();
+            }
+        };
+        TestProcess { stdin: child.stdin.take(), _stdout: stdout, child, thread }
+    }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Lets it go on, and kills it at the n-th stop (before or after a system call) of the first
+    /// thread that it starts. False when that thread ended before.
+    pub fn kill_at(mut self, n: usize) -> bool {
+        let pid = self.child.id().cast_signed();
+        let options = libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_EXITKILL;
+        trace(libc::PTRACE_SEIZE, self.thread, options);
+        writeln!(self.stdin.take().unwrap(), "go").unwrap();
+        let (mut followed, mut stops, mut killed) = (None, 0, false);
+        loop {
+            let (tid, status) = wait_for_any();
+            if !libc::WIFSTOPPED(status) {
+                if tid == pid {
+                    return killed;
+                }
+                continue;
+            }
+            if tid != self.thread {
+                followed.get_or_insert(tid);
+            }
+            let is_followed = followed == Some(tid);
+            if is_followed && libc::WSTOPSIG(status) == libc::SIGTRAP | 0x80 {
+                stops += 1;
+                if stops == n {
+                    killed = true;
+                    self.child.kill().unwrap();
+                    continue;
+                }
+            }
+            // A stop of ptrace's own carries an event or its marked SIGTRAP; any other is a signal.
+            let own = status >> 16 != 0 || libc::WSTOPSIG(status) & !0x80 == libc::SIGTRAP;
+            let signal = if own { 0 } else { libc::WSTOPSIG(status) };
+            trace(if is_followed { libc::PTRACE_SYSCALL } else { libc::PTRACE_CONT }, tid, signal);
+        }
+    }
+}
+
+/// One ptrace request about a thread that this thread traces (man 2 ptrace).
+fn trace(request: libc::c_uint, tid: libc::pid_t, data: libc::c_int) {
+    // SAFETY: these requests take numbers in the place of pointers, and touch no memory of ours.
+    let result = unsafe { libc::ptrace(request, tid, 0, libc::c_long::from(data)) };
+    // A thread that was killed meanwhile is gone.
+    let gone = std::io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH);
+    assert!(result == 0 || gone, "ptrace {request}: {}", std::io::Error::last_os_error());
+}
+
+/// The next thing that happens to a child or tracee of this very thread.
+fn wait_for_any() -> (libc::pid_t, libc::c_int) {
+    let mut status = 0;
+    // SAFETY: the status lives during the call (man 2 waitpid).
+    let tid = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL | libc::__WNOTHREAD) };
+    assert!(tid > 0, "waitpid: {}", std::io::Error::last_os_error());
+    (tid, status)
+}
