@@ -1,6 +1,8 @@
 //! A process that is killed at any moment of an ADD leaves all of its rules or none, and the next
 //! ADD brings all of them.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests assert by panicking")]
+
 mod support;
 
 use istio_cni_otel::domain::render_iptables;
@@ -37,7 +39,6 @@ fn kill_everywhere(backend: Backend, stride: usize, check: impl Fn(&Namespace, u
         let path = pod.path();
         let victim = TestProcess::start("an_add", &[("NAMESPACE", &path), ("BACKEND", backend.name())]);
         if !victim.kill_at(n) {
-            println!("{backend:?}: {n} stops");
             assert!(n > 20, "the ADD ended before it could be killed often");
             assert_eq!(differences(&pod, backend, &rules()), [], "an ADD that was not killed");
             return;

@@ -1,5 +1,7 @@
 //! What CNI_NETNS may name, and what happens in a thread inside.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests assert by panicking")]
+
 mod support;
 
 use istio_cni_otel::domain::failure::Classify;

@@ -1,6 +1,8 @@
 //! Where packets land once a pod's namespace is programmed: every backend must give the same
 //! verdicts, by real connections.
 
+#![expect(clippy::unwrap_used, reason = "tests assert by panicking")]
+
 mod support;
 
 use istio_cni_otel::domain::request::Backend;

@@ -3,6 +3,13 @@
 //! can reach the machine, and everything is gone when the process ends.
 
 #![allow(dead_code, unused_imports, reason = "each test file uses another part of this")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test's helper fails by panicking, and a child process speaks through its output"
+)]
 
 mod namespace;
 mod process;

@@ -101,8 +101,8 @@ pub fn of_failure(ended: Ended, input: Option<&str>) -> IptablesError {
 
 /// The line of the input that the tool names by its number.
 fn refused_line<'a>(stderr: &str, input: &'a str) -> Option<&'a str> {
-    let after = ["line ", "line: "].into_iter().filter_map(|word| Some(stderr.split_once(word)?.1));
-    let after = after.filter(|after| after.starts_with(|first: char| first.is_ascii_digit())).next()?;
+    let mut after = ["line ", "line: "].into_iter().filter_map(|word| Some(stderr.split_once(word)?.1));
+    let after = after.find(|after| after.starts_with(|first: char| first.is_ascii_digit()))?;
     let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
     input.lines().nth(digits.parse::<usize>().ok()?.checked_sub(1)?)
 }
