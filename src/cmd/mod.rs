@@ -1,4 +1,5 @@
 //! The command line and the shells of the roles.
 
 pub mod demo;
+pub mod plugin;
 pub mod rules;

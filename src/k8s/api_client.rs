@@ -135,9 +135,9 @@ impl Exchange<'_> {
             }
             Trust::Anybody | Trust::PlainHttp => tls.disable_verification(true).root_certs(RootCerts::from(Vec::new())),
         };
-        if let Some((certificate, key)) = &self.access.client_certificate {
-            let chain = self.certificates("client-certificate", certificate)?;
-            let key = self.private_key(key)?;
+        if let Some(client) = &self.access.client_certificate {
+            let chain = self.certificates("client-certificate", &client.chain)?;
+            let key = self.private_key(&client.key)?;
             self.check_pair(&chain, &key, &provider)?;
             tls = tls.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
         }

@@ -23,8 +23,14 @@ pub struct ApiAccess {
     pub trust: Trust,
     /// The value of the `Authorization` header.
     pub authorization: Option<String>,
-    /// PEM of a client certificate chain, and of its key.
-    pub client_certificate: Option<(Vec<u8>, Vec<u8>)>,
+    /// How the client shows itself in TLS.
+    pub client_certificate: Option<ClientCertificate>,
+}
+
+/// A client certificate chain and its key, in PEM.
+pub struct ClientCertificate {
+    pub chain: Vec<u8>,
+    pub key: Vec<u8>,
 }
 
 /// Whose certificate the server may have.
@@ -244,14 +250,14 @@ impl User {
         Ok(None)
     }
 
-    fn client_certificate(&self, directory: &Path) -> Result<Option<(Vec<u8>, Vec<u8>)>, Problem> {
+    fn client_certificate(&self, directory: &Path) -> Result<Option<ClientCertificate>, Problem> {
         let (data, file) = (&self.client_certificate_data, &self.client_certificate);
-        let certificate = data_or_file("client-certificate", data.as_deref(), file.as_deref(), directory)?;
+        let chain = data_or_file("client-certificate", data.as_deref(), file.as_deref(), directory)?;
         let (data, file) = (&self.client_key_data, &self.client_key);
         let key = data_or_file("client-key", data.as_deref(), file.as_deref(), directory)?;
-        match (certificate, key) {
+        match (chain, key) {
             (None, None) => Ok(None),
-            (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+            (Some(chain), Some(key)) => Ok(Some(ClientCertificate { chain, key })),
             (Some(_), None) => Err("its user has a client-certificate without a client-key".to_owned().into()),
             (None, Some(_)) => Err("its user has a client-key without a client-certificate".to_owned().into()),
         }

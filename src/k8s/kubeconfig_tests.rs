@@ -83,10 +83,8 @@ fn credentials_come_from_a_token_a_token_file_a_password_or_a_certificate() {
     assert_eq!(with("token: t").authorization.as_deref(), Some("Bearer t"));
     assert_eq!(with("tokenFile: token").authorization.as_deref(), Some("Bearer from-a-file"));
     assert_eq!(with("username: u, password: p").authorization.as_deref(), Some("Basic dTpw"));
-    assert_eq!(
-        with("client-certificate: ca.crt, client-key-data: a2V5").client_certificate,
-        Some((b"PEM OF A FILE".into(), b"key".into()))
-    );
+    let client = with("client-certificate: ca.crt, client-key-data: a2V5").client_certificate.unwrap();
+    assert_eq!((client.chain.as_slice(), client.key.as_slice()), (&b"PEM OF A FILE"[..], &b"key"[..]));
 }
 
 #[test]

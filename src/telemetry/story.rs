@@ -192,6 +192,11 @@ impl Story {
         (state.trace, state.pinned) = (trace, Some(parent));
     }
 
+    /// Whether it is told in the trace of somebody else.
+    pub fn is_pinned(&self) -> bool {
+        lock(&self.state).pinned.is_some()
+    }
+
     /// Runs a step: a span with the outcome, and one log record (debug when it went well, error
     /// where the error was born). Steps inside `run` become its children.
     pub fn step<T, E: Classify>(&self, step: Step, run: impl FnOnce(&Open) -> Result<T, E>) -> Result<T, Failure> {

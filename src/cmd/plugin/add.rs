@@ -1,0 +1,90 @@
+//! ADD and CHECK: what is answered without any I/O, then the agent, then the plugin on its own.
+
+use super::agent_call::{self, Reached};
+use super::session::{Done, Session};
+use crate::domain::failure::Failure;
+use crate::domain::request::{Answer, Command, Conclusion};
+use crate::domain::settings::SkipReason;
+use crate::domain::step::Step;
+use crate::host::kernel::HostNamespaces;
+use crate::host::netns::{self, OwnNamespace};
+use crate::k8s::kubeconfig;
+use crate::k8s::rest::RestPods;
+use crate::ops::enroll;
+use crate::telemetry::event::{self, Level};
+use crate::telemetry::keys;
+use crate::telemetry::outcome::CallPath;
+use crate::telemetry::story::{Open, attribute};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+/// What the names of the agent's pods begin with.
+const AGENT_POD: &str = "istio-cni-node-";
+
+/// Programs (ADD) or compares (CHECK) the rules of the call's pod.
+pub fn run(session: &Session<'_>, command: Command, open: &Open) -> Done {
+    if let Some(reason) = skipped_without_io(session) {
+        return (Ok(Answer::Skipped(reason)), CallPath::Standalone);
+    }
+    if session.settings().ambient_enabled {
+        session.say(
+            Level::Warn,
+            "ambient_enabled is set, but ambient mode is not supported: the pod is treated as not ambient",
+        );
+    }
+    let own = if session.call.own_netns_allowed { OwnNamespace::Allowed } else { OwnNamespace::Refused };
+    let opened = session.story.step(Step::NetnsOpen, |_| netns::open(Path::new(&session.call.netns), own));
+    match opened {
+        Ok(netns) => with_namespace(session, command, open, netns.as_fd()),
+        Err(failure) => (Err(failure), CallPath::Standalone),
+    }
+}
+
+/// The cases that need neither kubeconfig nor agent, for the agent's own pod must start without.
+fn skipped_without_io(session: &Session<'_>) -> Option<SkipReason> {
+    let (pod, settings) = (&session.pod, session.settings());
+    let (level, reason, text) = if pod.name.starts_with(AGENT_POD) && pod.namespace == settings.pod_namespace {
+        (Level::Info, SkipReason::OwnAgentPod, format!("{} looks like our own agent pod, skipping", pod.name))
+    } else if pod.namespace.is_empty() || pod.name.is_empty() {
+        (Level::Debug, SkipReason::NotKubernetes, "Not a kubernetes pod".to_owned())
+    } else if settings.exclude_namespaces.contains(&pod.namespace) {
+        (Level::Info, SkipReason::NamespaceExcluded, format!("pod namespace {} excluded", pod.namespace))
+    } else {
+        return None;
+    };
+    session.story.log(level, event::POD_SKIPPED, &text, vec![attribute(keys::REASON, reason.name())]);
+    Some(reason)
+}
+
+fn with_namespace(session: &Session<'_>, command: Command, open: &Open, netns: BorrowedFd<'_>) -> Done {
+    let request = session.request(command);
+    let (conclusion, path) = match agent_call::call(session, &request, Some(netns), request.bounds.agent_timeout) {
+        Reached::Concluded(conclusion) => (conclusion, CallPath::Agent),
+        Reached::Nobody => (alone(session, &request, netns), CallPath::Standalone),
+        Reached::Failed(agent) => {
+            let mut conclusion = alone(session, &request, netns);
+            conclusion.result = conclusion.result.map_err(|failure| after_agent(failure, &agent));
+            (conclusion, CallPath::Standalone)
+        }
+    };
+    if let Some(uid) = &conclusion.pod_uid {
+        session.story.identify(uid);
+    }
+    for link in &conclusion.links {
+        open.link(link);
+    }
+    (conclusion.result, path)
+}
+
+/// The same work without the agent.
+fn alone(session: &Session<'_>, request: &crate::domain::request::Request, netns: BorrowedFd<'_>) -> Conclusion {
+    let settings = session.settings();
+    let pods = RestPods::new(&session.story, settings.run_dir.join(kubeconfig::FILE_NAME), &settings.pod_namespace);
+    enroll::conclude(&session.story, request, netns, &pods, &HostNamespaces)
+}
+
+/// A failure that names both ways that were tried.
+fn after_agent(failure: Failure, agent: &Failure) -> Failure {
+    let message = format!("{}; before that the node agent was of no help: {}", failure.message, agent.message);
+    Failure { message, ..failure }
+}

@@ -1,0 +1,65 @@
+//! What leaves after the answer: the story's telemetry, to the agent that answered, else to
+//! whoever serves the socket, else into the spool. One send, no waiting, no failure.
+
+use super::session::{Presence, Session};
+use crate::domain::identity::TraceId;
+use crate::domain::pod::PodRef;
+use crate::host::rolling_log;
+use crate::host::spool::Spool;
+use crate::host::uds::Connection;
+use crate::telemetry::batch;
+use crate::telemetry::console;
+use crate::telemetry::event::{self, Level};
+use crate::telemetry::story::{Batch, Clock, Lost, Story};
+use crate::wire::agent::{Kind, frame};
+use crate::wire::{netconf::Settings, spool};
+use std::time::Duration;
+
+/// An agent that is there takes the telemetry at once.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// Hands the telemetry of a call on.
+pub fn send(session: Session<'_>) {
+    if !session.has_run_dir() {
+        return;
+    }
+    let (presence, pod, settings) = (session.presence.get(), session.pod.clone(), session.settings().clone());
+    let (agent, worth_keeping) = (session.agent.take(), session.worth_keeping.get());
+    let told = session.story.into_batch();
+    let bytes = batch::encode(&told);
+    let sent = match agent {
+        Some(mut agent) => deliver(&mut agent, &bytes),
+        None if presence == Presence::Unknown => {
+            Connection::connect(&settings.agent_socket, PATIENCE).is_ok_and(|mut agent| deliver(&mut agent, &bytes))
+        }
+        None => false,
+    };
+    if !sent && worth_keeping {
+        keep(&settings, &told, &bytes, &pod);
+    }
+}
+
+fn deliver(agent: &mut Connection, bytes: &[u8]) -> bool {
+    agent.limit(PATIENCE);
+    frame(Kind::Telemetry, bytes).is_ok_and(|frame| agent.send(&frame).is_ok())
+}
+
+/// Leaves the telemetry in the spool, and its lines in the log file.
+fn keep(settings: &Settings, told: &Batch, bytes: &[u8], pod: &PodRef) {
+    let items =
+        Lost { spans: told.spans.len() as u64 + told.lost.spans, logs: told.logs.len() as u64 + told.lost.logs };
+    if let Some(record) = spool::record(bytes) {
+        let file = [&spool::MAGIC[..], &record].concat();
+        // What could not be left is counted in the spool; the ADD is answered already.
+        let _ = Spool::in_run_dir(&settings.run_dir).leave(&file, items);
+    }
+    let lines: String = told.logs.iter().map(|record| console::json_line(record, pod)).collect();
+    let _ = rolling_log::append(&settings.run_dir, lines.as_bytes());
+}
+
+/// One error line on standard error, outside of any call.
+pub fn to_stderr(clock: Clock, text: &str) {
+    let story =
+        Story::begin(clock, TraceId::of_pod(""), None, PodRef::default(), Level::Info, Some(console::stderr_json));
+    story.log(Level::Error, event::REQUEST_FAILED, text, Vec::new());
+}

@@ -1,0 +1,254 @@
+//! One call under way: its story, its settings once they are known, and the agent's connection
+//! while there is one.
+
+use super::{add, input, status, teardown};
+use crate::domain::failure::{CODE_ISTIO, Failure};
+use crate::domain::identity::{TraceId, TraceLink};
+use crate::domain::pod::PodRef;
+use crate::domain::request::{Answer, Command, Request};
+use crate::domain::step::{ErrorType, Step};
+use crate::domain::trace_context;
+use crate::host::uds::Connection;
+use crate::telemetry::console;
+use crate::telemetry::event::{self, Level};
+use crate::telemetry::keys;
+use crate::telemetry::outcome::{CallPath, describe};
+use crate::telemetry::story::{Clock, Open, Story, attribute, random_span_id};
+use crate::wire::args;
+use crate::wire::cni::CniError;
+use crate::wire::environment::{Call, unknown_command};
+use crate::wire::netconf::{NetConf, Settings, TraceParentMode};
+use crate::wire::result::{self, CniResult};
+use std::cell::{Cell, OnceCell, RefCell};
+
+/// How much of an unusable configuration a log line repeats.
+const SHOWN_INPUT: usize = 4096;
+
+/// A call under way.
+pub struct Session<'a> {
+    pub call: &'a Call,
+    pub story: Story,
+    /// The pod of `CNI_ARGS`, as far as they can be read.
+    pub pod: PodRef,
+    settings: OnceCell<Settings>,
+    /// The links that the runtime's environment gave.
+    links: RefCell<Vec<TraceLink>>,
+    /// The agent's connection after it has answered, for the telemetry.
+    pub agent: RefCell<Option<Connection>>,
+    /// What came of calling the agent.
+    pub presence: Cell<Presence>,
+    /// Whether the telemetry is worth a file while there is no agent.
+    pub worth_keeping: Cell<bool>,
+}
+
+/// What is known of the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It was not called.
+    Unknown,
+    /// It answered.
+    Answered,
+    /// Nobody serves its socket, or what came was no answer.
+    Away,
+}
+
+/// What a command came to, and who did the work.
+pub type Done = (Result<Answer, Failure>, CallPath);
+
+/// What standard input said.
+#[derive(Default)]
+struct Input {
+    version: String,
+    prev_result: Option<CniResult>,
+    /// More about the error, if it was one; a failure has no room for it.
+    details: String,
+}
+
+impl<'a> Session<'a> {
+    /// Begins the story of a call, in the pod's trace if the runtime says which pod it is.
+    pub fn begin(clock: Clock, call: &'a Call) -> Session<'a> {
+        let pod = args::parse(&call.args).unwrap_or_default();
+        let trace = pod.uid.as_deref().map_or_else(random_trace, TraceId::of_pod);
+        let is_pod = !pod.name.is_empty() && !pod.namespace.is_empty();
+        let parent = is_pod.then(|| trace.root_span());
+        Session {
+            call,
+            story: Story::begin(clock, trace, parent, pod.clone(), Level::Info, Some(console::stderr_json)),
+            pod,
+            settings: OnceCell::new(),
+            links: RefCell::default(),
+            agent: RefCell::new(None),
+            presence: Cell::new(Presence::Unknown),
+            worth_keeping: Cell::new(true),
+        }
+    }
+
+    /// The settings; defaults until they are known.
+    pub fn settings(&self) -> &Settings {
+        self.settings.get_or_init(Settings::default)
+    }
+
+    /// Whether the run directory is known, and with it where to leave telemetry.
+    pub fn has_run_dir(&self) -> bool {
+        self.settings.get().is_some_and(|settings| !settings.run_dir.as_os_str().is_empty())
+    }
+
+    /// Runs the command as the call's span; gives what goes to standard output.
+    pub fn run(&self, command: Command) -> Result<Vec<u8>, CniError> {
+        let mut input = Input::default();
+        let result = self.story.request(command.span_name(), |open| {
+            self.introduce(open, command);
+            let (result, path) = match self.parse(command, open, &mut input) {
+                Ok(()) => self.dispatch(command, open),
+                Err(failure) => (Err(failure), CallPath::Standalone),
+            };
+            describe(open, &result, path);
+            result
+        });
+        match result {
+            Ok(_) if command == Command::Add => Ok(result::print(input.prev_result.as_ref(), &input.version)),
+            Ok(_) => Ok(Vec::new()),
+            Err(failure) => Err(self.told(command, &failure, input.details)),
+        }
+    }
+
+    /// A command that is none is refused only once the configuration has been looked at.
+    pub fn refuse_unknown(&self, word: &str) -> Result<Vec<u8>, CniError> {
+        let error = input::read().and_then(|bytes| NetConf::parse(&bytes)).err();
+        let error = error.unwrap_or_else(|| unknown_command(word));
+        self.log_failed(&error);
+        Err(error)
+    }
+
+    /// The request as the agent and the use cases get it.
+    pub fn request(&self, command: Command) -> Request {
+        let Call { container_id, ifname, netns, .. } = self.call.clone();
+        let Settings { backend, ref bounds, .. } = *self.settings();
+        let (pod, links) = (self.pod.clone(), self.links.borrow().clone());
+        Request { command, container_id, ifname, netns, pod, backend, bounds: bounds.clone(), links }
+    }
+
+    /// Writes a line in the words of the reference's logs.
+    pub fn say(&self, level: Level, text: &str) {
+        self.story.log(level, event::PROGRESS, text, Vec::new());
+    }
+
+    fn introduce(&self, open: &Open, command: Command) {
+        open.set(keys::COMMAND, command.name());
+        let call = self.call;
+        for (key, value) in
+            [(keys::CONTAINER_ID, &call.container_id), (keys::INTERFACE, &call.ifname), (keys::NETNS, &call.netns)]
+        {
+            if !value.is_empty() {
+                open.set(key, value.as_str());
+            }
+        }
+    }
+
+    fn parse(&self, command: Command, open: &Open, input: &mut Input) -> Result<(), Failure> {
+        self.story.step(Step::ConfigParse, |_| {
+            self.read_configuration(command, input).inspect_err(|error| input.details.clone_from(&error.details))
+        })?;
+        self.link_environment(open);
+        Ok(())
+    }
+
+    fn read_configuration(&self, command: Command, input: &mut Input) -> Result<(), CniError> {
+        let bytes = input::read()?;
+        let mut conf = NetConf::parse(&bytes)?;
+        conf.check_version(command)?;
+        let forgiving = matches!(command, Command::Del | Command::Gc);
+        let parsed = conf.settings().and_then(|settings| Ok((settings, conf.prev_result()?)));
+        let parsed = match parsed {
+            Err(error) if !forgiving => {
+                self.settings.get_or_init(|| conf.lenient_settings());
+                let shown: String = String::from_utf8_lossy(&bytes).chars().take(SHOWN_INPUT).collect();
+                let function = function_name(command);
+                self.say(Level::Error, &format!("istio-cni {function} failed to parse config {shown} {error}"));
+                return Err(error);
+            }
+            parsed => parsed.unwrap_or_else(|error| {
+                self.say(
+                    Level::Warn,
+                    &format!("going on without the parts of the configuration that are wrong: {error}"),
+                );
+                (conf.lenient_settings(), None)
+            }),
+        };
+        let settings = self.settings.get_or_init(|| parsed.0);
+        input.version.clone_from(&settings.cni_version);
+        input.prev_result = parsed.1;
+        if command == Command::Add || command == Command::Check {
+            args::parse(&self.call.args).map_err(|error| {
+                CniError::new(CODE_ISTIO, ErrorType::ArgsInvalid, format!("failed to load args: {error}"))
+            })?;
+        }
+        if !settings.log_level.is_empty() {
+            self.story.set_level(Level::from_word(&settings.log_level));
+        }
+        let dump = format!("istio-cni {} config: {}", function_name(command), String::from_utf8_lossy(&bytes));
+        self.story.log(
+            Level::Debug,
+            event::PROGRESS,
+            &dump,
+            vec![attribute(keys::INTERFACE, self.call.ifname.as_str())],
+        );
+        Ok(())
+    }
+
+    /// The runtime's own trace context becomes a link of the call's span, or its parent.
+    fn link_environment(&self, open: &Open) {
+        let text = |name| std::env::var(name).unwrap_or_default();
+        let context = trace_context::link(&text("TRACEPARENT"), &text("TRACESTATE"), &text("BAGGAGE"), "environment");
+        let Some(link) = context else { return };
+        match self.settings().trace_parent {
+            TraceParentMode::Link => open.link(&link),
+            TraceParentMode::Parent => self.story.pin(link.trace_id, link.span_id),
+        }
+        self.links.borrow_mut().push(link);
+    }
+
+    fn dispatch(&self, command: Command, open: &Open) -> Done {
+        match command {
+            Command::Add | Command::Check => add::run(self, command, open),
+            Command::Del | Command::Gc => teardown::run(self, command),
+            Command::Status => status::run(self),
+        }
+    }
+
+    /// The error as the runtime gets it, also told on standard error.
+    fn told(&self, command: Command, failure: &Failure, details: String) -> CniError {
+        let error = CniError::from(failure).with_details(details);
+        if error.code == CODE_ISTIO {
+            self.say(Level::Error, &format!("istio-cni {} error: {error}", function_name(command)));
+        }
+        self.log_failed(&error);
+        error
+    }
+
+    fn log_failed(&self, error: &CniError) {
+        let attributes = vec![attribute(keys::ERROR_TYPE, error.error_type.as_str())];
+        self.story.log(Level::Error, event::REQUEST_FAILED, &format!("istio-cni failed with: {error}"), attributes);
+    }
+}
+
+/// What the reference calls the function of a command: `cmdAdd`.
+fn function_name(command: Command) -> &'static str {
+    match command {
+        Command::Add => "cmdAdd",
+        Command::Check => "cmdCheck",
+        Command::Del => "cmdDel",
+        Command::Gc => "cmdGc",
+        Command::Status => "cmdStatus",
+    }
+}
+
+/// A trace of its own, for a call about no pod, or about one whose UID is not known yet.
+fn random_trace() -> TraceId {
+    let [a, b] = [random_span_id().0, random_span_id().0];
+    let mut id = [0; 16];
+    for (byte, random) in id.iter_mut().zip(a.into_iter().chain(b)) {
+        *byte = random;
+    }
+    TraceId(id)
+}
