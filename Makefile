@@ -43,6 +43,7 @@ lint: have-cargo ## Format, clippy, licences and sources of the dependencies
 
 .PHONY: bench
 bench: build ## Prints medians and ratios of an ADD, measured in one run
+	cargo rustc --locked --release --example empty -- $(STATIC)
 	cargo bench --locked --bench add -- $(abspath $(RELEASE))
 
 .PHONY: prerequisites

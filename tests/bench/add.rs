@@ -1,0 +1,302 @@
+//! `make bench`: what one ADD costs, as medians and ratios taken in one run on one machine.
+//!
+//! The ways are measured in turn, round by round, so that a busy moment hits all of them alike.
+//! `BENCH_ROUNDS` sets the number of rounds (40), `REFERENCE_PLUGIN` names a plugin to compare with.
+
+#![expect(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a measure that cannot be taken ends the run; it prints its table")]
+
+mod measure;
+mod world;
+
+use istio_cni_otel::domain::decision::{Decision, decide};
+use istio_cni_otel::domain::ruleset::build;
+use istio_cni_otel::host::nftables::Nftables;
+use istio_cni_otel::k8s::pod::Pod;
+use measure::{Cost, cpu_of, median, resident_kib, run};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use world::{Agent, Server, in_new_netns, run_dir};
+
+fn main() {
+    let Some(binaries) = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).map(PathBuf::from) else {
+        println!("usage: add DIRECTORY-OF-BINARIES (make bench gives it)");
+        return;
+    };
+    let rounds = std::env::var("BENCH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(40);
+    let temp = tempfile::tempdir().expect("a directory");
+    let bench = Bench { binaries, temp: temp.path().to_owned(), api: Server::api(250), rounds };
+    println!("{rounds} rounds, {} CPUs\n", std::thread::available_parallelism().map_or(0, usize::from));
+    bench.single();
+    bench.burst();
+    bench.memory();
+}
+
+struct Bench {
+    binaries: PathBuf,
+    temp: PathBuf,
+    api: Server,
+    rounds: usize,
+}
+
+/// Sets up the pod in the namespace at the given path; called on a thread that is in it.
+type Run<'a> = Box<dyn Fn(&str) -> Cost + Sync + 'a>;
+
+/// One way to have a pod set up.
+struct Way<'a> {
+    name: &'static str,
+    run: Run<'a>,
+    /// The process that works beside the one measured, if there is one.
+    beside: Option<u32>,
+    costs: Vec<Cost>,
+    beside_cpu: Duration,
+}
+
+impl Bench {
+    fn single(&self) {
+        let collector = Server::collector();
+        let endpoint = format!("http://{}", collector.address);
+        let told = run_dir(&self.temp, "told", &self.api);
+        let silent = run_dir(&self.temp, "silent", &self.api);
+        let alone = run_dir(&self.temp, "alone", &self.api);
+        let otlp =
+            [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")];
+        let telling = Agent::start(&self.tool(), &told, &otlp);
+        let quiet = Agent::start(&self.tool(), &silent, &[("OTEL_SDK_DISABLED", "true")]);
+        println!("agent: start to socket {} (telemetry on), {} (off)\n", ms(telling.started_in), ms(quiet.started_in));
+
+        let plugin = self.binaries.join("istio-cni");
+        let reference = std::env::var_os("REFERENCE_PLUGIN").map(PathBuf::from);
+        let mut ways = vec![
+            Way::new("floor: empty program + one batch", None, Box::new(|_| self.floor())),
+            Way::new("through the agent, telemetry on", Some(telling.pid()), self.add(&plugin, &told, "{}")),
+            Way::new("through the agent, telemetry off", Some(quiet.pid()), self.add(&plugin, &silent, "{}")),
+            Way::new("alone, nftables", None, self.add(&plugin, &alone, "{}")),
+            Way::new("alone, iptables", None, self.add(&plugin, &alone, r#"{"redirect_backend":"iptables"}"#)),
+            Way::new("iptables-restore of the same rules", None, Box::new(|_| self.iptables_restore())),
+        ];
+        if let Some(reference) = &reference {
+            ways.push(Way::new("reference, iptables", None, self.add(reference, &alone, "{}")));
+            ways.push(Way::new(
+                "reference, native nftables",
+                None,
+                self.add(reference, &alone, r#"{"native_nftables":true}"#),
+            ));
+        }
+        for _ in 0..self.rounds {
+            ways.iter_mut().for_each(Way::measure);
+        }
+        report(&ways);
+        let sent = collector.requests.load(Ordering::Relaxed);
+        println!("the collector took {sent} requests meanwhile\n");
+    }
+
+    /// The rules of the sample pod in one transaction, after an empty program: nobody is faster.
+    fn floor(&self) -> Cost {
+        let pod: Pod = serde_json::from_value(world::pod(0)).expect("the sample pod");
+        let Ok(Decision::Enroll(settings)) = decide(&pod.into_facts()) else { panic!("the sample pod is meshed") };
+        let rules = build(&settings, &["10.1.0.5".parse().expect("an address")]).expect("rules");
+        let program = run(&mut Command::new(self.binaries.join("examples/empty")), b"");
+        let start = Instant::now();
+        let changed = Nftables::open().and_then(|mut nftables| nftables.apply(&rules));
+        let wall = program.wall + start.elapsed();
+        Cost { wall, ok: program.ok && matches!(changed, Ok(true)), ..program }
+    }
+
+    fn iptables_restore(&self) -> Cost {
+        let pod = self.temp.join("pod.json");
+        std::fs::write(&pod, world::pod(0).to_string()).expect("a file");
+        let rules = Command::new(self.tool())
+            .args(["rules", "--backend", "iptables", "--family", "v4", "--pod"])
+            .arg(&pod)
+            .output()
+            .expect("rules");
+        assert!(rules.status.success(), "{}", String::from_utf8_lossy(&rules.stderr));
+        run(Command::new("iptables-restore").args(["--noflush", "--wait"]), &rules.stdout)
+    }
+
+    fn add<'a>(&'a self, plugin: &'a Path, run_dir: &'a Path, extra: &'static str) -> Run<'a> {
+        Box::new(move |netns| run(&mut command(plugin, netns, 0), configuration(run_dir, extra).as_bytes()))
+    }
+
+    fn tool(&self) -> PathBuf {
+        self.binaries.join("istio-cni-otel")
+    }
+
+    /// 250 pods start on one node, 64 at once.
+    fn burst(&self) {
+        const PODS: usize = 250;
+        const AT_ONCE: usize = 64;
+        let directory = run_dir(&self.temp, "burst", &self.api);
+        let _agent = Agent::start(&self.tool(), &directory, &[("OTEL_SDK_DISABLED", "true")]);
+        let plugin = self.binaries.join("istio-cni");
+        println!("{PODS} ADDs, {AT_ONCE} at once");
+        let ours = self.rush(PODS, AT_ONCE, &plugin, &directory, "{}", "through the agent");
+        if let Some(reference) = std::env::var_os("REFERENCE_PLUGIN").map(PathBuf::from) {
+            for (name, extra) in
+                [("reference, iptables", "{}"), ("reference, native nftables", r#"{"native_nftables":true}"#)]
+            {
+                let theirs = self.rush(PODS, AT_ONCE, &reference, &directory, extra, name);
+                println!("  {:<42} {:>8.1} times ours", "", theirs.as_secs_f64() / ours.as_secs_f64());
+            }
+        }
+        println!();
+    }
+
+    fn rush(&self, pods: usize, at_once: usize, plugin: &Path, directory: &Path, extra: &str, name: &str) -> Duration {
+        let before = self.api.requests.load(Ordering::Relaxed);
+        let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let ready = std::sync::Barrier::new(at_once + 1);
+        let config = configuration(directory, extra);
+        let took = std::thread::scope(|scope| {
+            for _ in 0..at_once {
+                scope.spawn(|| {
+                    // Namespaces are made before the clock starts: they are not what is measured.
+                    let mine: Vec<_> = (0..pods.div_ceil(at_once)).map(|_| Netns::new()).collect();
+                    ready.wait();
+                    for netns in &mine {
+                        let n = next.fetch_add(1, Ordering::Relaxed);
+                        if n < pods && !run(&mut command(plugin, &netns.path, n), config.as_bytes()).ok {
+                            failed.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+            ready.wait();
+            Instant::now()
+        })
+        .elapsed();
+        let asked = self.api.requests.load(Ordering::Relaxed) - before;
+        println!("  {name:<42} {:>8}, {} failed, {asked} API requests", ms(took), failed.load(Ordering::Relaxed));
+        took
+    }
+
+    /// Resident memory of an agent that knows no pod, and of one that knows 250.
+    fn memory(&self) {
+        let none = Server::api(0);
+        for (api, pods) in [(&none, 0), (&self.api, 250)] {
+            let directory = run_dir(&self.temp, &format!("memory-{pods}"), api);
+            let agent = Agent::start(&self.tool(), &directory, &[]);
+            std::thread::sleep(Duration::from_millis(500));
+            println!(
+                "agent's resident memory with {pods:>3} pods: {:.1} MB",
+                resident_kib(agent.pid()) as f64 / 1024.0
+            );
+        }
+        for name in ["istio-cni", "istio-cni-otel"] {
+            let bytes = std::fs::metadata(self.binaries.join(name)).map_or(0, |metadata| metadata.len());
+            println!("{name}: {:.1} MB", bytes as f64 / 1e6);
+        }
+    }
+}
+
+/// A namespace that lives as long as this value.
+struct Netns {
+    path: String,
+    end: Option<std::sync::mpsc::Sender<()>>,
+    holder: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Netns {
+    fn new() -> Netns {
+        let (end, wait) = std::sync::mpsc::channel::<()>();
+        let (tell, told) = std::sync::mpsc::channel();
+        let holder = std::thread::spawn(move || {
+            in_new_netns(move |path| {
+                tell.send(path.to_owned()).expect("somebody waits");
+                let _ = wait.recv();
+            });
+        });
+        Netns { path: told.recv().expect("a namespace"), end: Some(end), holder: Some(holder) }
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(holder) = self.holder.take() {
+            let _ = holder.join();
+        }
+    }
+}
+
+impl<'a> Way<'a> {
+    fn new(name: &'static str, beside: Option<u32>, run: Run<'a>) -> Way<'a> {
+        Way { name, run, beside, costs: Vec::new(), beside_cpu: Duration::ZERO }
+    }
+
+    fn measure(&mut self) {
+        let before = self.beside.map(cpu_of);
+        let work = &self.run;
+        let cost = in_new_netns(|netns| work(netns));
+        assert!(cost.ok, "{} failed", self.name);
+        if let (Some(pid), Some(before)) = (self.beside, before) {
+            self.beside_cpu += cpu_of(pid).saturating_sub(before);
+        }
+        self.costs.push(cost);
+    }
+
+    fn wall(&self) -> Duration {
+        median(&self.costs.iter().map(|cost| cost.wall).collect::<Vec<_>>())
+    }
+
+    fn cpu(&self) -> Duration {
+        let beside = self.beside_cpu / u32::try_from(self.costs.len().max(1)).unwrap_or(1);
+        median(&self.costs.iter().map(|cost| cost.cpu).collect::<Vec<_>>()) + beside
+    }
+}
+
+fn report(ways: &[Way<'_>]) {
+    let floor = ways.first().map_or(Duration::ZERO, Way::wall);
+    println!("{:<36} {:>10} {:>9} {:>10} {:>9}", "one ADD (medians)", "wall", "x floor", "CPU", "peak");
+    for way in ways {
+        let peak = way.costs.iter().map(|cost| cost.peak_kib).max().unwrap_or_default();
+        println!(
+            "{:<36} {:>10} {:>9.2} {:>10} {:>6.1} MB",
+            way.name,
+            ms(way.wall()),
+            way.wall().as_secs_f64() / floor.as_secs_f64(),
+            ms(way.cpu()),
+            peak as f64 / 1024.0
+        );
+    }
+    println!();
+}
+
+fn command(plugin: &Path, netns: &str, n: usize) -> Command {
+    let mut command = Command::new(plugin);
+    let arguments = format!(
+        "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-{n};K8S_POD_INFRA_CONTAINER_ID=cafe;K8S_POD_UID={}",
+        world::uid(n)
+    );
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .envs([
+            ("CNI_COMMAND", "ADD"),
+            ("CNI_CONTAINERID", "cafe"),
+            ("CNI_IFNAME", "eth0"),
+            ("CNI_PATH", "/opt/cni/bin"),
+        ])
+        .env("CNI_NETNS", netns)
+        .env("CNI_ARGS", arguments);
+    command
+}
+
+fn configuration(run_dir: &Path, extra: &str) -> String {
+    let mut config = serde_json::json!({
+        "cniVersion": "1.0.0", "name": "istio-cni", "type": "istio-cni", "plugin_log_level": "info",
+        "cni_agent_run_dir": run_dir, "pod_namespace": "istio-system",
+        "prevResult": {"cniVersion": "1.0.0", "ips": [{"address": "10.1.0.5/32"}]}
+    });
+    let extra: serde_json::Value = serde_json::from_str(extra).expect("JSON");
+    for (key, value) in extra.as_object().into_iter().flatten() {
+        config[key] = value.clone();
+    }
+    config.to_string()
+}
+
+fn ms(duration: Duration) -> String {
+    format!("{:.3} ms", duration.as_secs_f64() * 1e3)
+}
