@@ -11,6 +11,7 @@ pub mod identity;
 pub mod nft;
 pub mod pod;
 pub mod proxy;
+pub mod prune;
 pub mod render_iptables;
 pub mod render_nft;
 pub mod request;
