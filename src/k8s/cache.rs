@@ -1,0 +1,207 @@
+//! The pods of this node as the watch last saw them. The watch writes from the runtime's threads;
+//! the threads that serve an ADD read, and wait here for a pod that is on its way.
+
+use crate::domain::pod::{PodFacts, PodRef};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// The cache. Names are unique in a namespace, so a pod that replaces another takes its place.
+#[derive(Default)]
+pub struct PodCache {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    pods: HashMap<String, Arc<PodFacts>>,
+    /// Whether the whole of the node's pods was seen at least once.
+    synced: bool,
+    /// Whether a watch is open right now, so that waiting for it makes sense.
+    live: bool,
+    /// Whether nobody should wait any more.
+    closed: bool,
+}
+
+impl PodCache {
+    /// The pod that is meant, if it is known now.
+    pub fn get(&self, wanted: &PodRef) -> Option<Arc<PodFacts>> {
+        self.lock().find(wanted)
+    }
+
+    /// Waits until the pod that is meant is known, at most until `deadline`.
+    pub fn wait(&self, wanted: &PodRef, deadline: Instant) -> Option<Arc<PodFacts>> {
+        self.wait_while(wanted, deadline, |_| true)
+    }
+
+    /// As [`PodCache::wait`], but only as long as a watch is open that could bring the pod.
+    pub fn wait_for_watch(&self, wanted: &PodRef, deadline: Instant) -> Option<Arc<PodFacts>> {
+        self.wait_while(wanted, deadline, |state| state.live)
+    }
+
+    fn wait_while(
+        &self,
+        wanted: &PodRef,
+        deadline: Instant,
+        worth_it: impl Fn(&State) -> bool,
+    ) -> Option<Arc<PodFacts>> {
+        let mut state = self.lock();
+        loop {
+            if let Some(found) = state.find(wanted) {
+                return Some(found);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || state.closed || !worth_it(&state) {
+                return None;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Puts a pod in, in place of whatever had its name.
+    pub fn put(&self, pod: PodFacts) {
+        let mut state = self.lock();
+        state.pods.insert(key(&pod.namespace, &pod.name), Arc::new(pod));
+        self.changed.notify_all();
+    }
+
+    /// Takes a pod out, unless another one has its name by now.
+    pub fn remove(&self, pod: &PodFacts) {
+        let mut state = self.lock();
+        let key = key(&pod.namespace, &pod.name);
+        if state.pods.get(&key).is_some_and(|known| known.uid == pod.uid) {
+            state.pods.remove(&key);
+        }
+    }
+
+    /// Says that everything was seen: what is not among these UIDs is gone.
+    pub fn complete(&self, seen: &HashSet<String>) {
+        let mut state = self.lock();
+        state.pods.retain(|_, pod| seen.contains(&pod.uid));
+        state.pods.shrink_to_fit();
+        state.synced = true;
+        self.changed.notify_all();
+    }
+
+    /// Says whether a watch is open.
+    pub fn set_live(&self, live: bool) {
+        self.lock().live = live;
+        self.changed.notify_all();
+    }
+
+    /// Ends all waits, now and later: the agent is stopping.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Whether the agent is stopping.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Whether the whole of the node's pods was seen at least once.
+    pub fn is_synced(&self) -> bool {
+        self.lock().synced
+    }
+
+    /// How many pods are known.
+    pub fn len(&self) -> usize {
+        self.lock().pods.len()
+    }
+
+    /// Whether no pod is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn find(&self, wanted: &PodRef) -> Option<Arc<PodFacts>> {
+        self.pods.get(&key(&wanted.namespace, &wanted.name)).filter(|pod| pod.is(wanted)).cloned()
+    }
+}
+
+/// A slash stands in no name, so the key is unambiguous.
+fn key(namespace: &str, name: &str) -> String {
+    format!("{namespace}/{name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn pod(name: &str, uid: &str) -> PodFacts {
+        PodFacts { namespace: "shop".into(), name: name.into(), uid: uid.into(), ..PodFacts::default() }
+    }
+
+    fn wanted(name: &str, uid: Option<&str>) -> PodRef {
+        PodRef { namespace: "shop".into(), name: name.into(), uid: uid.map(str::to_owned) }
+    }
+
+    #[test]
+    fn a_replaced_pod_is_not_taken_for_its_predecessor() {
+        let cache = PodCache::default();
+        cache.put(pod("web-0", "old"));
+        assert!(cache.get(&wanted("web-0", Some("new"))).is_none());
+        cache.put(pod("web-0", "new"));
+        assert_eq!(cache.get(&wanted("web-0", Some("new"))).unwrap().uid, "new");
+        assert!(cache.get(&wanted("web-0", Some("old"))).is_none());
+        assert!(cache.get(&wanted("web-0", None)).is_some(), "a runtime without UIDs is believed by name");
+    }
+
+    #[test]
+    fn a_late_deletion_of_the_predecessor_leaves_the_successor() {
+        let cache = PodCache::default();
+        cache.put(pod("web-0", "new"));
+        cache.remove(&pod("web-0", "old"));
+        assert_eq!(cache.len(), 1);
+        cache.remove(&pod("web-0", "new"));
+        assert!(cache.is_empty());
+    }
+
+    #[test]
+    fn a_waiting_thread_gets_the_pod_as_soon_as_it_appears() {
+        let cache = Arc::new(PodCache::default());
+        cache.put(pod("web-0", "old"));
+        let waiting = {
+            let cache = cache.clone();
+            std::thread::spawn(move || cache.wait(&wanted("web-0", Some("new")), far()))
+        };
+        cache.put(pod("other", "x"));
+        cache.put(pod("web-0", "new"));
+        assert_eq!(waiting.join().unwrap().unwrap().uid, "new");
+    }
+
+    #[test]
+    fn nobody_waits_for_a_watch_that_is_not_open_or_an_agent_that_stops() {
+        let cache = PodCache::default();
+        assert!(cache.wait_for_watch(&wanted("web-0", None), far()).is_none());
+        cache.set_live(true);
+        cache.close();
+        assert!(cache.wait_for_watch(&wanted("web-0", None), far()).is_none());
+        assert!(cache.wait(&wanted("web-0", None), far()).is_none());
+    }
+
+    #[test]
+    fn a_complete_view_drops_what_went_away_unseen() {
+        let cache = PodCache::default();
+        cache.put(pod("a", "1"));
+        cache.put(pod("b", "2"));
+        assert!(!cache.is_synced());
+        cache.complete(&HashSet::from(["2".to_owned()]));
+        assert!(cache.is_synced());
+        assert!(cache.get(&wanted("a", None)).is_none());
+        assert!(cache.get(&wanted("b", None)).is_some());
+    }
+
+    fn far() -> Instant {
+        Instant::now() + Duration::from_secs(600)
+    }
+}

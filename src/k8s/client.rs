@@ -1,0 +1,252 @@
+//! Requests of the agent to the API server: one pod, a page of this node's pods, a watch of them.
+//! The client is made when it is first needed, so that the agent starts without an API server.
+
+use super::error::ApiError;
+use super::pod::Pod;
+use futures::{Stream, StreamExt};
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
+use kube::core::Request;
+use kube::core::params::GetParams;
+use serde::Deserialize;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How many pods a page of a list holds; a page is in memory at once.
+const PAGE: u32 = 100;
+/// How long the server keeps a watch open, seconds.
+pub const WATCH_SECONDS: u32 = 240;
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// A refused token makes the configuration be read again, but not more often than this.
+const RELOAD_AFTER: Duration = Duration::from_secs(5);
+
+/// Where the API server is and how to be known to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApiSource {
+    /// A kubeconfig file with its current context.
+    Kubeconfig(PathBuf),
+    /// The service account of the pod that we are in.
+    InCluster { host: String, port: u16, account: PathBuf, ca: PathBuf },
+}
+
+/// One finished request, for whoever counts.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// `get`, `list` or `watch`.
+    pub verb: &'static str,
+    /// `pods`.
+    pub resource: &'static str,
+    /// The HTTP status, when there was an answer.
+    pub code: Option<u16>,
+}
+
+/// The API server, as the agent asks it.
+pub struct ApiClient {
+    source: ApiSource,
+    made: Mutex<Option<(kube::Client, Instant)>>,
+    counted: Box<dyn Fn(Asked) + Send + Sync>,
+}
+
+/// A page of a list.
+#[derive(Debug, Deserialize)]
+pub struct Page {
+    #[serde(default)]
+    pub metadata: PageMetadata,
+    #[serde(default)]
+    pub items: Option<Vec<Pod>>,
+}
+
+/// What a list says about itself.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PageMetadata {
+    #[serde(default)]
+    pub resource_version: String,
+    #[serde(default, rename = "continue")]
+    pub next: String,
+}
+
+impl ApiClient {
+    /// Makes the client later, from `source`; `counted` sees every request.
+    pub fn new(source: ApiSource, counted: impl Fn(Asked) + Send + Sync + 'static) -> ApiClient {
+        ApiClient { source, made: Mutex::default(), counted: Box::new(counted) }
+    }
+
+    /// One pod, as it is now.
+    pub async fn pod(&self, namespace: &str, name: &str) -> Result<Pod, ApiError> {
+        if !is_name(namespace) || !is_name(name) {
+            return Err(ApiError::NoName { namespace: namespace.to_owned(), name: name.to_owned() });
+        }
+        let path = Request::new(format!("/api/v1/namespaces/{namespace}/pods"));
+        let request = path.get(name, &GetParams::default()).map_err(ApiError::request)?;
+        let client = self.client().await?;
+        self.counting("get", client.request::<Pod>(request).await)
+    }
+
+    /// A page of this node's pods; `next` is the mark that the page before ended with.
+    pub async fn page(&self, node: &str, next: &str) -> Result<Page, ApiError> {
+        let mut params = ListParams::default().fields(&on_node(node)).limit(PAGE);
+        if !next.is_empty() {
+            params = params.continue_token(next);
+        }
+        let request = Request::new(PODS).list(&params).map_err(ApiError::request)?;
+        let client = self.client().await?;
+        self.counting("list", client.request::<Page>(request).await)
+    }
+
+    /// Changes of this node's pods since `version`; without one, all of them first, then changes.
+    pub async fn watch(
+        &self,
+        node: &str,
+        version: Option<&str>,
+    ) -> Result<impl Stream<Item = Result<WatchEvent<Pod>, ApiError>> + use<>, ApiError> {
+        let mut params = WatchParams::default().fields(&on_node(node)).timeout(WATCH_SECONDS);
+        params.bookmarks = true;
+        if version.is_none() {
+            params = params.initial_events();
+        }
+        let request = Request::new(PODS).watch(&params, version.unwrap_or_default()).map_err(ApiError::request)?;
+        let client = self.client().await?;
+        let stream = self.counting("watch", client.request_events::<Pod>(request).await)?;
+        Ok(stream.map(|event| event.map_err(ApiError::from)))
+    }
+
+    fn counting<T>(&self, verb: &'static str, result: kube::Result<T>) -> Result<T, ApiError> {
+        let result = result.map_err(ApiError::from);
+        let code = match &result {
+            Ok(_) => Some(200),
+            Err(error) => error.http_status(),
+        };
+        (self.counted)(Asked { verb, resource: "pods", code });
+        if let Err(ApiError::Unauthorized { .. }) = &result {
+            self.forget();
+        }
+        result
+    }
+
+    async fn client(&self) -> Result<kube::Client, ApiError> {
+        if let Some((client, _)) = &*self.lock() {
+            return Ok(client.clone());
+        }
+        // Any provider that is there already is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut config = self.source.config().await?;
+        config.connect_timeout = Some(CONNECT);
+        // Retries are ours: they are bounded by the request's own limits.
+        config.default_retry = false;
+        let client = kube::Client::try_from(config).map_err(ApiError::from)?;
+        *self.lock() = Some((client.clone(), Instant::now()));
+        Ok(client)
+    }
+
+    /// Drops the client, so that a rotated token is read from the kubeconfig.
+    fn forget(&self) {
+        let mut made = self.lock();
+        if made.as_ref().is_some_and(|(_, since)| since.elapsed() > RELOAD_AFTER) {
+            *made = None;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(kube::Client, Instant)>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const PODS: &str = "/api/v1/pods";
+
+fn on_node(node: &str) -> String {
+    format!("spec.nodeName={node}")
+}
+
+impl ApiSource {
+    async fn config(&self) -> Result<kube::Config, ApiError> {
+        match self {
+            ApiSource::Kubeconfig(path) => {
+                let bad = |error: &dyn std::fmt::Display| ApiError::Kubeconfig {
+                    path: path.clone(),
+                    reason: error.to_string(),
+                };
+                if !path.exists() {
+                    return Err(ApiError::KubeconfigMissing { path: path.clone() });
+                }
+                let file = Kubeconfig::read_from(path).map_err(|error| bad(&error))?;
+                let options = KubeConfigOptions::default();
+                let mut config =
+                    kube::Config::from_custom_kubeconfig(file, &options).await.map_err(|error| bad(&error))?;
+                if config.cluster_url.scheme_str() == Some("http") {
+                    // Plain HTTP needs no roots, and looking for the system's fails where there are none.
+                    config.root_cert.get_or_insert_default();
+                }
+                Ok(config)
+            }
+            ApiSource::InCluster { host, port, account, ca } => in_cluster(host, *port, account, ca),
+        }
+    }
+
+    /// The server, for messages.
+    pub fn describe(&self) -> String {
+        match self {
+            ApiSource::Kubeconfig(path) => format!("the server of {}", path.display()),
+            ApiSource::InCluster { host, port, .. } => format!("https://{}", authority(host, *port)),
+        }
+    }
+}
+
+fn in_cluster(
+    host: &str,
+    port: u16,
+    account: &std::path::Path,
+    ca: &std::path::Path,
+) -> Result<kube::Config, ApiError> {
+    let url = format!("https://{}", authority(host, port));
+    let url = url.parse().map_err(|_| ApiError::Address { host: host.to_owned(), port })?;
+    let token = account.join("token");
+    for file in [&token, &ca.to_owned()] {
+        std::fs::metadata(file).map_err(|source| ApiError::Account { path: file.clone(), source })?;
+    }
+    let mut config = kube::Config::new(url);
+    // Both files are read again when the kubelet rotates them. The empty list keeps the client
+    // from looking for the system's roots, which an image need not have.
+    config.root_cert = Some(Vec::new());
+    config.root_cert_file = Some(ca.to_owned());
+    config.auth_info = AuthInfo { token_file: Some(token.to_string_lossy().into_owned()), ..AuthInfo::default() };
+    Ok(config)
+}
+
+fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// Whether a text can be the name of a pod or namespace. Others never reach the request's path.
+fn is_name(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
+    !text.is_empty() && text.len() <= 253 && !text.starts_with('.') && text.bytes().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_reach_the_path_of_a_request() {
+        assert!(is_name("web-0") && is_name("a.b"));
+        for bad in ["", ".", "..", "../secrets", "a/b", "a?b", "A", "a%2fb", &"a".repeat(254)] {
+            assert!(!is_name(bad), "{bad} was taken for a name");
+        }
+    }
+
+    #[test]
+    fn an_ipv6_server_stands_in_brackets() {
+        assert_eq!(authority("fd00::1", 443), "[fd00::1]:443");
+        assert_eq!(authority("10.0.0.1", 6443), "10.0.0.1:6443");
+    }
+
+    #[test]
+    fn a_null_list_of_items_is_an_empty_page() {
+        let page: Page = serde_json::from_str(r#"{"metadata":{"resourceVersion":"4"},"items":null}"#).unwrap();
+        assert_eq!(page.metadata.resource_version, "4");
+        assert!(page.items.is_none());
+    }
+}

@@ -1,0 +1,117 @@
+//! What can go wrong between the agent and the API server, in words for people.
+
+use crate::domain::failure::Classify;
+use crate::domain::step::ErrorType;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A request to the API server did not give what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    #[error("there is no kubeconfig at {}; set KUBECONFIG to one, or run in a pod with a service account", path.display())]
+    KubeconfigMissing { path: PathBuf },
+    #[error("the kubeconfig {} cannot be used: {reason}", path.display())]
+    Kubeconfig { path: PathBuf, reason: String },
+    #[error("{} of the pod's service account cannot be read; mount the service account's token", path.display())]
+    Account { path: PathBuf, source: std::io::Error },
+    #[error(
+        "{host:?} with port {port} is no address of an API server; KUBERNETES_SERVICE_HOST takes a host name or an IP address"
+    )]
+    Address { host: String, port: u16 },
+    #[error("{namespace:?}/{name:?} cannot be a pod: names consist of lower-case letters, digits, '-' and '.'")]
+    NoName { namespace: String, name: String },
+    #[error(
+        "the API server does not accept the token (401): {message}; it may have expired, or the service account is gone"
+    )]
+    Unauthorized { message: String },
+    #[error(
+        "the API server does not allow the request (403): {message}; the service account needs get, list and watch of pods"
+    )]
+    Forbidden { message: String },
+    #[error("the API server knows no such pod (404): {message}")]
+    NotFound { message: String },
+    #[error("the API server answered with status {code}: {message}")]
+    Status { code: u16, message: String },
+    #[error("the API server answered something that is no pod: {reason}")]
+    Invalid { reason: String },
+    #[error("the API server did not answer within {limit:?}")]
+    Timeout { limit: Duration },
+    #[error("the API server cannot be reached")]
+    Unreachable { source: kube::Error },
+    #[error("the request could not be made")]
+    Request { source: kube::core::request::Error },
+}
+
+impl ApiError {
+    /// The HTTP status of the answer, when there was one.
+    pub fn http_status(&self) -> Option<u16> {
+        match self {
+            ApiError::Unauthorized { .. } => Some(401),
+            ApiError::Forbidden { .. } => Some(403),
+            ApiError::NotFound { .. } => Some(404),
+            ApiError::Status { code, .. } => Some(*code),
+            ApiError::Invalid { .. } => Some(200),
+            _ => None,
+        }
+    }
+
+    /// The error and its sources in one line.
+    pub fn whole(&self) -> String {
+        crate::domain::failure::Failure::from_error(crate::domain::step::Step::PodLookup, self).message
+    }
+
+    pub(super) fn request(source: kube::core::request::Error) -> ApiError {
+        ApiError::Request { source }
+    }
+}
+
+impl From<kube::Error> for ApiError {
+    fn from(error: kube::Error) -> ApiError {
+        match error {
+            kube::Error::Api(status) => of_status(status.code, short(&status.message)),
+            kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => ApiError::Invalid { reason: error.to_string() },
+            source => ApiError::Unreachable { source },
+        }
+    }
+}
+
+/// The error that an HTTP status means.
+pub(super) fn of_status(code: u16, message: String) -> ApiError {
+    match code {
+        401 => ApiError::Unauthorized { message },
+        403 => ApiError::Forbidden { message },
+        404 => ApiError::NotFound { message },
+        code => ApiError::Status { code, message },
+    }
+}
+
+/// A server may answer with a whole page of HTML: the first line says enough.
+fn short(message: &str) -> String {
+    const SHOWN: usize = 300;
+    let line = message.lines().next().unwrap_or_default();
+    if line.is_empty() { "no reason given".to_owned() } else { line.chars().take(SHOWN).collect() }
+}
+
+impl Classify for ApiError {
+    fn error_type(&self) -> ErrorType {
+        match self {
+            ApiError::KubeconfigMissing { .. } => ErrorType::KubeconfigMissing,
+            ApiError::Kubeconfig { .. } | ApiError::Account { .. } | ApiError::Address { .. } => {
+                ErrorType::KubeconfigInvalid
+            }
+            ApiError::NoName { .. } | ApiError::NotFound { .. } => ErrorType::PodNotFound,
+            ApiError::Unauthorized { .. } => ErrorType::ApiUnauthorized,
+            ApiError::Forbidden { .. } => ErrorType::ApiForbidden,
+            ApiError::Status { .. } => ErrorType::ApiError,
+            ApiError::Invalid { .. } => ErrorType::ApiInvalidResponse,
+            ApiError::Timeout { .. } => ErrorType::ApiTimeout,
+            ApiError::Unreachable { .. } => ErrorType::ApiUnreachable,
+            ApiError::Request { .. } => ErrorType::Internal,
+        }
+    }
+
+    /// All of them may pass: a token is renewed, a role is bound, a pod appears a moment later.
+    fn retryable(&self) -> bool {
+        !matches!(self, ApiError::NoName { .. } | ApiError::Request { .. })
+    }
+}
