@@ -13,3 +13,4 @@ pub mod rolling_log;
 pub mod routing;
 pub mod spool;
 pub mod uds;
+pub mod uds_listener;
