@@ -1,1 +1,12 @@
-//! The node agent: build, bind, run.
+//! The node agent: build → bind → run. Serves the plugin's calls from a cache of this node's pods.
+
+pub mod app;
+mod backend;
+pub mod config;
+mod http;
+mod inflight;
+mod pods;
+mod readiness;
+mod server;
+mod service;
+mod tasks;

@@ -1,5 +1,7 @@
 //! The command line and the shells of the roles.
 
+pub mod agent;
+pub mod cli;
 pub mod demo;
 pub mod plugin;
 pub mod rules;

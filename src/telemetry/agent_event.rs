@@ -55,7 +55,7 @@ macro_rules! agent_events {
 agent_events! {
     /// The process begins.
     Starting { version: String = SERVICE_VERSION, node: String = NODE_NAME }
-        = "istio_cni.agent.starting", Info, "istio-cni agent {version} starting on node {node}";
+        = "istio_cni.agent.starting", Info, "CNI version: {version}, node agent of node {node}";
     /// Requests are served.
     Ready { uptime_ms: u64 = UPTIME_MS }
         = "istio_cni.agent.ready", Info, "ready {uptime_ms} ms after the start";
@@ -71,6 +71,9 @@ agent_events! {
     /// Somebody connected to the socket who may not.
     PeerRefused { uid: u64 = PEER_UID }
         = "istio_cni.socket.peer_refused", Warn, "refused a connection of user {uid}: only root may ask for rules";
+    /// Something on the socket that is no call, or no telemetry.
+    CallRefused { problem: String = EXCEPTION_MESSAGE }
+        = "istio_cni.socket.call_refused", Warn, "refused what came through the socket: {problem}";
     /// A server for people and probes is open.
     HttpListening { purpose: String = SERVER_PURPOSE, address: String = SERVER_ADDRESS, port: u64 = SERVER_PORT }
         = "istio_cni.http.listening", Info, "serving {purpose} on {address}:{port}";

@@ -1,0 +1,106 @@
+//! The agent's settings: from flags, else the environment, else defaults, under the reference's
+//! names. Both come in as one lookup by the environment's name, so that a map can stand in.
+
+mod log;
+mod value;
+
+pub use log::LogLevels;
+pub use value::SettingError;
+
+use crate::domain::request::Backend;
+use crate::k8s::client::ApiSource;
+use std::path::PathBuf;
+use value::{boolean, list, port, text};
+
+/// Finds a setting's text by its environment name. An empty text counts as set.
+pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Where a pod's service account is mounted.
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// Everything that the agent is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The directory of the socket and the spool.
+    pub run_dir: PathBuf,
+    /// The node whose pods are watched.
+    pub node: String,
+    /// The way to the API server.
+    pub api: ApiSource,
+    /// The port of `/metrics`; 0 is any free one, None is no server.
+    pub monitoring: Option<u16>,
+    /// The port of `/healthz` and `/readyz`; 0 is any free one.
+    pub health: u16,
+    /// The agent's own pod.
+    pub pod_namespace: String,
+    pub pod_name: String,
+    /// Namespaces whose pods the plugin leaves alone.
+    pub exclude_namespaces: Vec<String>,
+    /// What programs the rules.
+    pub backend: Backend,
+    /// Thresholds of the log.
+    pub levels: LogLevels,
+    /// Whether the log is JSON.
+    pub log_json: bool,
+}
+
+impl Settings {
+    /// Reads the settings; `hostname` stands in for a node name that nobody gave.
+    pub fn read(lookup: Lookup<'_>, hostname: &str) -> Result<Settings, SettingError> {
+        Ok(Settings {
+            run_dir: PathBuf::from(text(lookup, "CNI_AGENT_RUN_DIR", "/var/run/istio-cni")),
+            node: node(lookup, hostname),
+            api: api(lookup)?,
+            monitoring: port(lookup, "MONITORING_PORT", 15014)?,
+            health: port(lookup, "HEALTH_PORT", 8000)?.unwrap_or(0),
+            pod_namespace: text(lookup, "POD_NAMESPACE", ""),
+            pod_name: text(lookup, "POD_NAME", ""),
+            exclude_namespaces: list(lookup, "EXCLUDE_NAMESPACES"),
+            backend: backend(lookup)?,
+            levels: LogLevels::read(&text(lookup, "LOG_OUTPUT_LEVEL", ""))?,
+            log_json: boolean(lookup, "LOG_AS_JSON")?,
+        })
+    }
+}
+
+/// The first name that is given. An empty one would select no pod at all, so it is passed over.
+fn node(lookup: Lookup<'_>, hostname: &str) -> String {
+    let given = ["KUBERNETES_NODE_NAME", "NODE_NAME", "REPAIR_NODE_NAME"].into_iter().filter_map(lookup);
+    given.map(|name| name.trim().to_owned()).find(|name| !name.is_empty()).unwrap_or_else(|| hostname.to_owned())
+}
+
+fn api(lookup: Lookup<'_>) -> Result<ApiSource, SettingError> {
+    if let Some(path) = lookup("KUBECONFIG").filter(|path| !path.is_empty()) {
+        return Ok(ApiSource::Kubeconfig(PathBuf::from(path)));
+    }
+    let host = lookup("KUBERNETES_SERVICE_HOST").filter(|host| !host.is_empty()).ok_or_else(|| SettingError {
+        key: "KUBECONFIG",
+        value: String::new(),
+        allowed: "the path of a kubeconfig, unless the agent runs in a pod, where KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are set",
+    })?;
+    let account = PathBuf::from(SERVICE_ACCOUNT);
+    let ca =
+        lookup("KUBE_CA_FILE").filter(|path| !path.is_empty()).map_or_else(|| account.join("ca.crt"), PathBuf::from);
+    let port = text(lookup, "KUBERNETES_SERVICE_PORT", "443");
+    let port = port.parse().map_err(|_| SettingError {
+        key: "KUBERNETES_SERVICE_PORT",
+        value: port,
+        allowed: "a port, 1 to 65535",
+    })?;
+    Ok(ApiSource::InCluster { host, port, account, ca })
+}
+
+fn backend(lookup: Lookup<'_>) -> Result<Backend, SettingError> {
+    let given = text(lookup, "REDIRECT_BACKEND", "");
+    let known = [Backend::Auto, Backend::Nftables, Backend::Iptables];
+    match known.into_iter().find(|backend| backend.name() == given) {
+        Some(backend) => Ok(backend),
+        None if given.is_empty() && boolean(lookup, "NATIVE_NFTABLES")? => Ok(Backend::Nftables),
+        None if given.is_empty() => Ok(Backend::Auto),
+        None => Err(SettingError { key: "REDIRECT_BACKEND", value: given, allowed: "auto, nftables or iptables" }),
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

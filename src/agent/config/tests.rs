@@ -1,0 +1,88 @@
+//! What the environment and the flags come to.
+
+use super::*;
+use crate::telemetry::event::Level;
+use std::collections::HashMap;
+
+fn read(pairs: &[(&str, &str)]) -> Result<Settings, SettingError> {
+    let mut map: HashMap<String, String> = HashMap::from([("KUBECONFIG".to_owned(), "/k".to_owned())]);
+    map.extend(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+    Settings::read(&|key| map.get(key).cloned(), "host-1")
+}
+
+#[test]
+fn nothing_given_means_the_references_defaults() {
+    let settings = read(&[]).unwrap();
+    assert_eq!(settings.run_dir, PathBuf::from("/var/run/istio-cni"));
+    assert_eq!(settings.node, "host-1");
+    assert_eq!((settings.monitoring, settings.health), (Some(15014), 8000));
+    assert_eq!(settings.backend, Backend::Auto);
+    assert_eq!(settings.levels, LogLevels::default());
+    assert!(settings.exclude_namespaces.is_empty() && !settings.log_json);
+}
+
+#[test]
+fn the_node_is_the_first_name_that_is_not_empty() {
+    let node = |pairs: &[(&str, &str)]| read(pairs).unwrap().node;
+    assert_eq!(node(&[("KUBERNETES_NODE_NAME", "a"), ("NODE_NAME", "b")]), "a");
+    assert_eq!(node(&[("KUBERNETES_NODE_NAME", ""), ("REPAIR_NODE_NAME", "c")]), "c");
+}
+
+#[test]
+fn an_empty_variable_counts_as_set() {
+    let settings = read(&[("MONITORING_PORT", ""), ("NATIVE_NFTABLES", ""), ("EXCLUDE_NAMESPACES", "")]).unwrap();
+    assert_eq!(settings.monitoring, None);
+    assert_eq!(settings.backend, Backend::Auto);
+}
+
+#[test]
+fn ports_are_numbers_or_auto_and_none_below_one() {
+    assert_eq!(read(&[("MONITORING_PORT", "-1")]).unwrap().monitoring, None);
+    assert_eq!(read(&[("MONITORING_PORT", "auto")]).unwrap().monitoring, Some(0));
+    assert_eq!(read(&[("HEALTH_PORT", "0")]).unwrap().health, 0);
+    let error = read(&[("MONITORING_PORT", "70000")]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        r#"MONITORING_PORT="70000" cannot be used: it takes a port up to 65535, 0 or less, or auto for any free one"#
+    );
+}
+
+#[test]
+fn the_backend_word_wins_over_the_references_switch() {
+    let backend = |pairs: &[(&str, &str)]| read(pairs).map(|settings| settings.backend);
+    assert_eq!(backend(&[("NATIVE_NFTABLES", "true")]), Ok(Backend::Nftables));
+    assert_eq!(backend(&[("NATIVE_NFTABLES", "true"), ("REDIRECT_BACKEND", "iptables")]), Ok(Backend::Iptables));
+    assert!(backend(&[("REDIRECT_BACKEND", "ipvs")]).unwrap_err().to_string().contains("auto, nftables or iptables"));
+    assert!(backend(&[("NATIVE_NFTABLES", "yes")]).is_err());
+}
+
+#[test]
+fn excluded_namespaces_are_a_comma_list() {
+    let settings = read(&[("EXCLUDE_NAMESPACES", " kube-system, ,istio-system")]).unwrap();
+    assert_eq!(settings.exclude_namespaces, ["kube-system", "istio-system"]);
+}
+
+#[test]
+fn without_kubeconfig_the_pods_own_account_is_used() {
+    let api = |pairs: &[(&str, &str)]| read(pairs).map(|settings| settings.api);
+    let inside = [("KUBECONFIG", ""), ("KUBERNETES_SERVICE_HOST", "fd00::1"), ("KUBERNETES_SERVICE_PORT", "6443")];
+    let account = PathBuf::from(SERVICE_ACCOUNT);
+    let ca = account.join("ca.crt");
+    assert_eq!(api(&inside), Ok(ApiSource::InCluster { host: "fd00::1".into(), port: 6443, account, ca }));
+    let error = api(&[("KUBECONFIG", "")]).unwrap_err();
+    assert!(
+        error.to_string().starts_with("KUBECONFIG=\"\" cannot be used: it takes the path of a kubeconfig"),
+        "{error}"
+    );
+    assert!(api(&[("KUBECONFIG", ""), ("KUBERNETES_SERVICE_HOST", "h"), ("KUBERNETES_SERVICE_PORT", "x")]).is_err());
+}
+
+#[test]
+fn log_levels_are_read_by_scope() {
+    let levels = |value: &str| LogLevels::read(value).map(|levels| (levels.agent, levels.plugin));
+    assert_eq!(levels("debug"), Ok((Level::Debug, Level::Info)));
+    assert_eq!(levels("debug,cni-agent:warn"), Ok((Level::Warn, Level::Info)));
+    assert_eq!(levels("cni-plugin:error,ztunnel:debug"), Ok((Level::Info, Level::Error)));
+    assert_eq!(levels("default:info,all:none"), Ok((Level::Off, Level::Off)));
+    assert!(levels("loud").unwrap_err().to_string().starts_with("LOG_OUTPUT_LEVEL=\"loud\" cannot be used"));
+}

@@ -1,0 +1,49 @@
+//! Reading one setting: text, truth value, port, list. An empty text counts as set, and means
+//! false, zero or nothing, as in the reference.
+
+use super::Lookup;
+
+/// A setting that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}={value:?} cannot be used: it takes {allowed}")]
+pub struct SettingError {
+    /// The name in the environment; the flag has the same in lower case, with dashes.
+    pub key: &'static str,
+    pub value: String,
+    pub allowed: &'static str,
+}
+
+pub(super) fn text(lookup: Lookup<'_>, key: &'static str, default: &str) -> String {
+    lookup(key).unwrap_or_else(|| default.to_owned())
+}
+
+/// Go's truth values; absent and empty are false.
+pub(super) fn boolean(lookup: Lookup<'_>, key: &'static str) -> Result<bool, SettingError> {
+    let value = text(lookup, key, "");
+    match value.trim() {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
+        "" | "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
+        _ => Err(SettingError { key, value, allowed: "true or false" }),
+    }
+}
+
+/// A port: None when it is 0 or less, or empty; `auto` is any free one.
+pub(super) fn port(lookup: Lookup<'_>, key: &'static str, default: u16) -> Result<Option<u16>, SettingError> {
+    let Some(value) = lookup(key) else { return Ok(Some(default)) };
+    match value.trim() {
+        "auto" => return Ok(Some(0)),
+        "" => return Ok(None),
+        _ => {}
+    }
+    match value.trim().parse::<i64>() {
+        Ok(..=0) => Ok(None),
+        Ok(number) if number <= i64::from(u16::MAX) => Ok(u16::try_from(number).ok()),
+        _ => Err(SettingError { key, value, allowed: "a port up to 65535, 0 or less, or auto for any free one" }),
+    }
+}
+
+/// A comma list; blanks around its items and empty items are dropped.
+pub(super) fn list(lookup: Lookup<'_>, key: &'static str) -> Vec<String> {
+    let value = text(lookup, key, "");
+    value.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}

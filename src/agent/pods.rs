@@ -1,0 +1,62 @@
+//! The watch of this node's pods as a task of the agent: what it has to tell becomes log events,
+//! metrics and readiness.
+
+use super::readiness::Token;
+use crate::domain::failure::Classify;
+use crate::domain::prune::prune;
+use crate::k8s::cache::PodCache;
+use crate::k8s::client::ApiClient;
+use crate::k8s::watch::{News, Watch};
+use crate::telemetry::agent_event::AgentEvent;
+use crate::telemetry::pipeline::Telemetry;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Instant;
+
+const RESOURCE: &str = "pods";
+
+/// Who hears of the watch.
+pub struct Watched {
+    pub telemetry: Telemetry,
+    /// Held until all pods are known for the first time.
+    pub token: Option<Token>,
+    /// When the process began.
+    pub started: Instant,
+}
+
+/// Watches for ever.
+pub async fn watch(
+    client: Arc<ApiClient>,
+    cache: Arc<PodCache>,
+    node: String,
+    mut watched: Watched,
+) -> Result<(), Infallible> {
+    let watch = Watch { client, cache, node, prune };
+    watch.run(move |news| watched.tell(&news)).await;
+    Ok(())
+}
+
+impl Watched {
+    fn tell(&mut self, news: &News<'_>) {
+        match news {
+            News::Heard => self.telemetry.metrics().watch_synced(RESOURCE),
+            News::Synced { pods, .. } => self.synced(*pods),
+            News::Failed { error, .. } => {
+                let problem = error.whole();
+                if let Some(token) = &self.token {
+                    token.explain(&format!("{}: {problem}", error.error_type().as_str()));
+                }
+                self.telemetry.event(AgentEvent::WatchLost { resource: RESOURCE.to_owned(), problem });
+            }
+        }
+    }
+
+    fn synced(&mut self, objects: usize) {
+        self.telemetry.metrics().watch_synced(RESOURCE);
+        self.telemetry.event(AgentEvent::WatchSynced { resource: RESOURCE.to_owned(), objects });
+        if self.token.take().is_some() {
+            let uptime_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.telemetry.event(AgentEvent::Ready { uptime_ms });
+        }
+    }
+}

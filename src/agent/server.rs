@@ -1,0 +1,167 @@
+//! The socket server: one thread per connection, the answer first, telemetry after it.
+
+use super::inflight::{InFlight, Slot};
+use super::service::{Service, concluded};
+use crate::domain::failure::{CODE_ISTIO, Failure};
+use crate::domain::request::Conclusion;
+use crate::domain::step::{ErrorType, Step};
+use crate::host::uds::Connection;
+use crate::host::uds_listener::Listener;
+use crate::telemetry::agent_event::AgentEvent;
+use crate::telemetry::batch;
+use crate::telemetry::metrics::{DropReason, Signal};
+use crate::telemetry::resource::Origin;
+use crate::wire::agent::{self as wire, Call, Kind, ProtocolError};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a caller may take to say what it wants, and to take its answer.
+const TALK: Duration = Duration::from_secs(5);
+/// How long the caller's own telemetry is waited for after the answer.
+const TELEMETRY: Duration = Duration::from_secs(1);
+/// The stack of a connection's thread: the deepest way is JSON of at most a megabyte, not nested.
+const STACK: usize = 512 << 10;
+/// The pause after the kernel refused to give a connection or a thread.
+const EXHAUSTED: Duration = Duration::from_millis(20);
+
+/// Accepts connections until the listener is stopped, then returns; threads may still be at work.
+pub fn serve(listener: &Listener, service: &Arc<Service>, under_way: &Arc<InFlight>) -> io::Result<()> {
+    loop {
+        let stream = match listener.accept() {
+            Ok(Some(stream)) => stream,
+            Ok(None) => return Ok(()),
+            Err(error) if passes(&error) => {
+                std::thread::sleep(EXHAUSTED);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        match under_way.enter() {
+            Some(slot) => spawn(stream, slot, service.clone()),
+            None => refuse(stream, "the node agent is at its limit of requests under way"),
+        }
+    }
+}
+
+/// Whether accepting may work again a moment later: the peer hung up, or something ran out.
+fn passes(error: &io::Error) -> bool {
+    use nix::libc::{ECONNABORTED, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPROTO};
+    error
+        .raw_os_error()
+        .is_some_and(|code| [ECONNABORTED, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPROTO].contains(&code))
+}
+
+fn spawn(stream: UnixStream, slot: Slot, service: Arc<Service>) {
+    let refused = stream.try_clone();
+    let work = move || {
+        let _slot = slot;
+        handle(stream, &service);
+    };
+    if std::thread::Builder::new().name("cni-request".into()).stack_size(STACK).spawn(work).is_err()
+        && let Ok(stream) = refused
+    {
+        refuse(stream, "the node agent could not start a thread for the request");
+    }
+}
+
+/// Answers a connection without reading it: it fits the socket's buffer, so nobody waits.
+fn refuse(stream: UnixStream, message: &str) {
+    let mut connection = Connection::new(stream, TALK);
+    let failure = agent_failure(ErrorType::AgentBusy, message.to_owned());
+    // Whoever hangs up before the answer goes on alone, as it does after the answer.
+    let _ = answer(&mut connection, &concluded(Err(failure)));
+}
+
+/// One connection from its first byte to its last.
+fn handle(stream: UnixStream, service: &Service) {
+    let mut connection = Connection::new(stream, TALK);
+    match connection.peer_uid() {
+        Ok(uid) if service.trusts(uid) => {}
+        Ok(uid) => return service.telemetry.event(AgentEvent::PeerRefused { uid: uid.into() }),
+        Err(_) => return,
+    }
+    let (call, netns) = match receive(&mut connection) {
+        Ok(received) => received,
+        // Somebody only looked whether we are there.
+        Err(ReceiveError::Nothing) => return,
+        Err(error) => return service.telemetry.event(unreadable(&mut connection, &error)),
+    };
+    let (story, conclusion) = service.conclude(&call, netns.as_ref());
+    connection.limit(TALK);
+    let _ = answer(&mut connection, &conclusion);
+    service.telemetry.ingest(story.into_batch(), Origin::Agent);
+    connection.limit(TELEMETRY);
+    take_telemetry(&mut connection, service);
+}
+
+/// The caller's own telemetry, after its answer. A caller that died meanwhile has none.
+fn take_telemetry(connection: &mut Connection, service: &Service) {
+    let Ok(bytes) = frame(connection, Kind::Telemetry) else { return };
+    match batch::decode(&bytes) {
+        Ok(batch) => service.telemetry.ingest(batch, Origin::Plugin),
+        Err(error) => {
+            service.telemetry.metrics().dropped(Signal::Traces, DropReason::Invalid, 1);
+            service.telemetry.event(AgentEvent::CallRefused { problem: error.to_string() });
+        }
+    }
+}
+
+/// Tells a caller whose call makes no sense, so that it goes on alone at once.
+fn unreadable(connection: &mut Connection, error: &ReceiveError) -> AgentEvent {
+    let message = format!("the node agent could not read the call: {error}");
+    let failure = agent_failure(ErrorType::AgentProtocol, message);
+    let _ = answer(connection, &concluded(Err(failure)));
+    AgentEvent::CallRefused { problem: error.to_string() }
+}
+
+/// What a connection gave instead of a call.
+#[derive(Debug, thiserror::Error)]
+enum ReceiveError {
+    #[error("the peer hung up without a word")]
+    Nothing,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Protocol(#[from] ProtocolError),
+    #[error("a {found:?} frame came where a {expected:?} frame was expected")]
+    OutOfOrder { expected: Kind, found: Kind },
+}
+
+fn receive(connection: &mut Connection) -> Result<(Call, Option<OwnedFd>), ReceiveError> {
+    let mut head = [0; wire::HEADER];
+    let netns = connection.receive_with(&mut head).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof if head == [0; wire::HEADER] => ReceiveError::Nothing,
+        _ => ReceiveError::Io(error),
+    })?;
+    let body = body(connection, head, Kind::Call)?;
+    Ok((wire::decode_call(&body)?, netns))
+}
+
+fn frame(connection: &mut Connection, expected: Kind) -> Result<Vec<u8>, ReceiveError> {
+    let mut head = [0; wire::HEADER];
+    connection.receive(&mut head)?;
+    body(connection, head, expected)
+}
+
+fn body(connection: &mut Connection, head: [u8; wire::HEADER], expected: Kind) -> Result<Vec<u8>, ReceiveError> {
+    let (found, length) = wire::header(head)?;
+    if found != expected {
+        return Err(ReceiveError::OutOfOrder { expected, found });
+    }
+    let mut body = vec![0; length];
+    connection.receive(&mut body)?;
+    Ok(body)
+}
+
+fn answer(connection: &mut Connection, conclusion: &Conclusion) -> Result<(), ReceiveError> {
+    let body = wire::encode_conclusion(conclusion)?;
+    connection.send(&wire::frame(Kind::Conclusion, &body)?)?;
+    Ok(())
+}
+
+fn agent_failure(error_type: ErrorType, message: String) -> Failure {
+    Failure { step: Step::AgentCall, error_type, code: CODE_ISTIO, message, retryable: true }
+}

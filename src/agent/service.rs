@@ -1,0 +1,86 @@
+//! What the agent does for one call: the use case, with the agent's own pods, kernel and backend.
+
+use crate::domain::failure::{CODE_ISTIO, Failure};
+use crate::domain::request::{Answer, Backend, Command, Conclusion, Request};
+use crate::domain::step::{ErrorType, Step};
+use crate::ops::enroll;
+use crate::ops::ports::{Namespaces, PodSource};
+use crate::telemetry::event::Level;
+use crate::telemetry::pipeline::Telemetry;
+use crate::telemetry::story::{Clock, Story};
+use crate::wire::agent::Call;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// The code by which the CNI specification calls a plugin unavailable.
+const CODE_UNAVAILABLE: u32 = 50;
+
+/// The agent's use cases and what they work with.
+pub struct Service {
+    pub pods: Box<dyn PodSource + Send + Sync>,
+    pub namespaces: Box<dyn Namespaces + Send + Sync>,
+    /// What `auto` means on this node.
+    pub backend: Backend,
+    /// Whether this node's pods are known.
+    pub synced: Box<dyn Fn() -> bool + Send + Sync>,
+    pub telemetry: Telemetry,
+    /// The agent's own user.
+    pub own_uid: u32,
+}
+
+impl Service {
+    /// Whether a caller of this user may ask for rules: root, or whoever runs the agent itself
+    /// (inside a user namespace that is its root).
+    pub fn trusts(&self, uid: u32) -> bool {
+        uid == 0 || uid == self.own_uid
+    }
+
+    /// Does what the call asks for. Nothing here waits longer than the call's bounds.
+    pub fn conclude(&self, call: &Call, netns: Option<&OwnedFd>) -> (Story, Conclusion) {
+        let mut request = call.request.clone();
+        if request.backend == Backend::Auto {
+            request.backend = self.backend;
+        }
+        let level = Level::from_word(&call.level);
+        let story = Story::begin(Clock::start(), call.trace, call.parent, request.pod.clone(), level, None);
+        let conclusion = match (request.command, netns) {
+            (Command::Add | Command::Check, Some(netns)) => {
+                enroll::conclude(&story, &request, netns.as_fd(), &*self.pods, &*self.namespaces)
+            }
+            (Command::Add | Command::Check, None) => concluded(Err(no_namespace(&request))),
+            (Command::Status, _) => concluded(self.status()),
+            (Command::Del | Command::Gc, _) => concluded(Ok(Answer::Done)),
+        };
+        (story, conclusion)
+    }
+
+    /// Whether an ADD could succeed now.
+    fn status(&self) -> Result<Answer, Failure> {
+        if (self.synced)() {
+            return Ok(Answer::Done);
+        }
+        Err(Failure {
+            step: Step::PodLookup,
+            error_type: ErrorType::ApiUnreachable,
+            code: CODE_UNAVAILABLE,
+            message: "the node agent has not seen this node's pods yet, because the API server cannot be reached; \
+                      pods that are set up now have to wait for it"
+                .to_owned(),
+            retryable: true,
+        })
+    }
+}
+
+/// A conclusion without a pod.
+pub fn concluded(result: Result<Answer, Failure>) -> Conclusion {
+    Conclusion { pod_uid: None, links: Vec::new(), result }
+}
+
+fn no_namespace(request: &Request) -> Failure {
+    Failure {
+        step: Step::NetnsOpen,
+        error_type: ErrorType::AgentProtocol,
+        code: CODE_ISTIO,
+        message: format!("the call came without the descriptor of network namespace {}", request.netns),
+        retryable: true,
+    }
+}

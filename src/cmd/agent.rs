@@ -1,0 +1,198 @@
+//! `istio-cni-otel agent`: the flags, the environment and the signals of the node agent.
+
+use super::cli::{fail, wrong_use};
+use crate::agent::app::{Agent, Ending};
+use crate::agent::config::Settings;
+use crate::telemetry::console_writer::Format;
+use crate::telemetry::otlp::config::Config;
+use crate::telemetry::pipeline::Setup;
+use crate::telemetry::resource::Identity;
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+use std::collections::HashMap;
+use std::process::ExitCode;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The flags that were given, by their name in the environment.
+#[derive(Clone, Debug, Default)]
+pub struct AgentArgs(HashMap<&'static str, String>);
+
+/// A flag: its names on the command line and in the environment, whether it may stand alone (and
+/// then means true), and its help. Without help it is accepted because the reference has it.
+struct Flag {
+    name: &'static str,
+    key: &'static str,
+    alone: bool,
+    help: &'static str,
+}
+
+const fn text(name: &'static str, key: &'static str, help: &'static str) -> Flag {
+    Flag { name, key, alone: false, help }
+}
+
+const fn switch(name: &'static str, key: &'static str, help: &'static str) -> Flag {
+    Flag { name, key, alone: true, help }
+}
+
+const FLAGS: &[Flag] = &[
+    text("cni-agent-run-dir", "CNI_AGENT_RUN_DIR", "Directory of the socket and the spool [/var/run/istio-cni]"),
+    text("kubeconfig", "KUBECONFIG", "Way to the API server [the pod's service account]"),
+    text("kube-ca-file", "KUBE_CA_FILE", "CA of the API server [the service account's]"),
+    text("node-name", "KUBERNETES_NODE_NAME", "Node whose pods are served [NODE_NAME, or the host's name]"),
+    text("monitoring-port", "MONITORING_PORT", "Port of /metrics; 0 or less for none, auto for any [15014]"),
+    text("health-port", "HEALTH_PORT", "Port of /healthz and /readyz; 0 for any [8000]"),
+    text("redirect-backend", "REDIRECT_BACKEND", "What programs the rules: auto, nftables or iptables [auto]"),
+    text(
+        "log_output_level",
+        "LOG_OUTPUT_LEVEL",
+        "Level, or scope:level,...; scopes default, cni-agent, cni-plugin, all",
+    ),
+    switch("log_as_json", "LOG_AS_JSON", "Log JSON lines"),
+    text("cni-conf-name", "CNI_CONF_NAME", ""),
+    switch("chained-cni-plugin", "CHAINED_CNI_PLUGIN", ""),
+    switch("istio-owned-cni-config", "ISTIO_OWNED_CNI_CONFIG", ""),
+    text("istio-owned-cni-config-filename", "ISTIO_OWNED_CNI_CONFIG_FILENAME", ""),
+    text("mounted-cni-net-dir", "MOUNTED_CNI_NET_DIR", ""),
+    text("kubeconfig-mode", "KUBECONFIG_MODE", ""),
+    switch("cni-conf-group-read", "CNI_CONF_GROUP_READ", ""),
+    switch("skip-tls-verify", "SKIP_TLS_VERIFY", ""),
+    text("ztunnel-uds-address", "ZTUNNEL_UDS_ADDRESS", ""),
+    switch("ambient-enabled", "AMBIENT_ENABLED", ""),
+    switch("enable-ambient-detection-retry", "ENABLE_AMBIENT_DETECTION_RETRY", ""),
+    text("log-level", "LOG_LEVEL", ""),
+    text("cni-network-config", "CNI_NETWORK_CONFIG", ""),
+    text("cni-network-config-file", "CNI_NETWORK_CONFIG_FILE", ""),
+    switch("repair-enabled", "REPAIR_ENABLED", ""),
+    switch("repair-delete-pods", "REPAIR_DELETE_PODS", ""),
+    switch("repair-label-pods", "REPAIR_LABEL_PODS", ""),
+    text("repair-broken-pod-label-key", "REPAIR_BROKEN_POD_LABEL_KEY", ""),
+    text("repair-broken-pod-label-value", "REPAIR_BROKEN_POD_LABEL_VALUE", ""),
+    text("repair-node-name", "REPAIR_NODE_NAME", ""),
+    text("repair-sidecar-annotation", "REPAIR_SIDECAR_ANNOTATION", ""),
+    text("repair-init-container-name", "REPAIR_INIT_CONTAINER_NAME", ""),
+    text("repair-init-container-termination-message", "REPAIR_INIT_CONTAINER_TERMINATION_MESSAGE", ""),
+    text("repair-init-container-exit-code", "REPAIR_INIT_CONTAINER_EXIT_CODE", ""),
+    text("repair-label-selectors", "REPAIR_LABEL_SELECTORS", ""),
+    text("repair-field-selectors", "REPAIR_FIELD_SELECTORS", ""),
+    switch("log_caller", "LOG_CALLER", ""),
+    text("log_stacktrace_level", "LOG_STACKTRACE_LEVEL", ""),
+    text("log_target", "LOG_TARGET", ""),
+    text("vklog", "VKLOG", ""),
+    text("ctrlz_port", "CTRLZ_PORT", ""),
+    text("ctrlz_address", "CTRLZ_ADDRESS", ""),
+];
+
+const ABOUT: &str = "Run the node agent: serve the plugin from a cache of this node's pods, export telemetry";
+
+const AFTER_HELP: &str = "Examples:
+  istio-cni-otel agent
+  KUBECONFIG=admin.conf istio-cni-otel agent --node-name worker-1 --cni-agent-run-dir /tmp/run
+  istio-cni-otel agent --redirect-backend nftables --log_output_level cni-agent:debug --log_as_json
+
+Every flag can be given in the environment too, in upper case with underscores (--node-name as
+KUBERNETES_NODE_NAME); a flag wins. Also read: POD_NAME, POD_NAMESPACE, EXCLUDE_NAMESPACES,
+NATIVE_NFTABLES, K8S_CLUSTER_NAME and OpenTelemetry's OTEL_* variables. The reference's other flags
+are accepted.";
+
+impl Flag {
+    fn argument(&self) -> Arg {
+        let other = if self.name.contains('-') { self.name.replace('-', "_") } else { self.name.replace('_', "-") };
+        let argument = Arg::new(self.key)
+            .long(self.name)
+            .help(self.help)
+            .hide(self.help.is_empty())
+            .allow_hyphen_values(true)
+            .value_name(if self.alone { "BOOL" } else { "VALUE" });
+        let argument = if other == self.name { argument } else { argument.alias(other) };
+        if self.alone { argument.num_args(0..=1).require_equals(true).default_missing_value("true") } else { argument }
+    }
+}
+
+impl Args for AgentArgs {
+    fn augment_args(command: Command) -> Command {
+        command.about(ABOUT).after_help(AFTER_HELP).args(FLAGS.iter().map(Flag::argument))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        AgentArgs::augment_args(command)
+    }
+}
+
+impl FromArgMatches for AgentArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = |flag: &Flag| Some((flag.key, matches.get_one::<String>(flag.key)?.clone()));
+        Ok(AgentArgs(FLAGS.iter().filter_map(given).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.extend(AgentArgs::from_arg_matches(matches)?.0);
+        Ok(())
+    }
+}
+
+impl AgentArgs {
+    /// The flags that were given, by their name in the environment.
+    pub fn flags(&self) -> &HashMap<&'static str, String> {
+        &self.0
+    }
+}
+
+/// Runs the agent until a signal: 0 when it was asked to stop, 1 when it could not go on.
+pub fn run(args: &AgentArgs) -> ExitCode {
+    let environment: HashMap<String, String> = std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let lookup = |key: &str| args.flags().get(key).or_else(|| environment.get(key)).cloned();
+    let hostname = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
+    let settings = match Settings::read(&lookup, &hostname) {
+        Ok(settings) => settings,
+        Err(error) => return wrong_use(&error.to_string()),
+    };
+    let setup = setup(&settings, &lookup);
+    let agent = Agent::build(settings, setup).and_then(Agent::bind);
+    match agent.map_err(anyhow::Error::new) {
+        Err(error) => fail(&format!("the agent cannot start: {error:#}"), 1),
+        Ok(agent) => match agent.run(signalled()) {
+            Ending::Asked => ExitCode::SUCCESS,
+            Ending::TaskEnded(_) => ExitCode::FAILURE,
+        },
+    }
+}
+
+fn setup(settings: &Settings, lookup: &dyn Fn(&str) -> Option<String>) -> Setup {
+    let given = |key: &str| lookup(key).filter(|value| !value.is_empty());
+    Setup {
+        config: Config::from_env(lookup),
+        identity: Identity {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance: given("POD_UID").unwrap_or_else(random_instance),
+            node: settings.node.clone(),
+            cluster: given("K8S_CLUSTER_NAME").unwrap_or_default(),
+        },
+        revision: option_env!("ISTIO_CNI_OTEL_REVISION").unwrap_or_default(),
+        level: settings.levels.agent,
+        console: Box::new(std::io::stdout()),
+        format: if settings.log_json { Format::Json } else { Format::Tabs },
+    }
+}
+
+fn random_instance() -> String {
+    crate::telemetry::story::random_span_id().to_hex()
+}
+
+/// Waits for SIGTERM or SIGINT, and says which in the reference's words.
+async fn signalled() -> String {
+    let name = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => tokio::select! {
+            _ = terminate.recv() => "terminated",
+            _ = interrupt.recv() => "interrupt",
+        },
+        (Ok(one), Err(_)) | (Err(_), Ok(one)) => only(one).await,
+        (Err(_), Err(_)) => std::future::pending().await,
+    };
+    format!("Exit signal received: {name}")
+}
+
+async fn only(mut signal: Signal) -> &'static str {
+    signal.recv().await;
+    "terminated"
+}
