@@ -86,32 +86,36 @@ impl HostKernel<'_> {
 
     fn apply_nftables(&mut self, rules: &Ruleset) -> Result<Applied, BoxedError> {
         let changed = self.nftables().and_then(|nftables| nftables.apply(rules)).map_err(BoxedError::new)?;
-        let removed = self.remove_from_iptables()?;
-        Ok(Applied { backend: Backend::Nftables, changed: changed || removed })
+        Ok(Applied { backend: Backend::Nftables, changed })
     }
 
     fn apply_iptables(&mut self, rules: &Ruleset) -> Result<Applied, BoxedError> {
         let families = self.nft_families().map_err(BoxedError::new)?;
         let changed = self.iptables().apply(rules, &families).map_err(BoxedError::new)?;
-        let removed = match self.nftables().and_then(Nftables::remove) {
-            Ok(removed) => removed,
-            Err(NftError::Unsupported { .. }) => false,
-            Err(error) => return Err(BoxedError::new(error)),
-        };
-        Ok(Applied { backend: Backend::Iptables, changed: changed || removed })
+        Ok(Applied { backend: Backend::Iptables, changed })
     }
 
-    /// Takes our rules out of iptables, once nf_tables has them; most namespaces have no such tables.
+    /// Takes our rules out of the backend that was not used, where an earlier ADD used it.
+    fn remove_from_other(&mut self, used: Backend) -> Result<bool, BoxedError> {
+        if used == Backend::Nftables {
+            return self.remove_from_iptables();
+        }
+        match self.nftables().and_then(Nftables::remove) {
+            Err(NftError::Unsupported { .. }) => Ok(false),
+            result => result.map_err(BoxedError::new),
+        }
+    }
+
+    /// Most namespaces have no tables of iptables, and so nothing is run.
     fn remove_from_iptables(&mut self) -> Result<bool, BoxedError> {
         let families = self.nft_families().map_err(BoxedError::new)?;
         if !any_tables(&families) {
             return Ok(false);
         }
         match self.iptables().apply(&Ruleset::none(), &families) {
-            Ok(removed) => Ok(removed),
             // Where there are no tools, nobody on this node has made iptables rules for us.
             Err(IptablesError::ToolMissing { .. }) => Ok(false),
-            Err(error) => Err(BoxedError::new(error)),
+            result => result.map_err(BoxedError::new),
         }
     }
 
@@ -138,15 +142,18 @@ impl PodKernel for HostKernel<'_> {
     fn apply(&mut self, rules: &Ruleset) -> Result<Applied, BoxedError> {
         // Routing first: alone it does nothing, whereas rules without it would lose packets.
         let made = self.routing().and_then(|routing| routing.apply(rules)).map_err(BoxedError::new)?;
-        match self.apply_rules(rules) {
-            Ok(applied) => Ok(Applied { changed: applied.changed || !made.is_empty(), ..applied }),
+        let applied = match self.apply_rules(rules) {
+            Ok(applied) => applied,
             Err(error) => {
                 if let Ok(routing) = self.routing() {
                     routing.take_back(made);
                 }
-                Err(error)
+                return Err(error);
             }
-        }
+        };
+        // From here on the new rules are all there, whatever becomes of the old ones.
+        let removed = self.remove_from_other(applied.backend)?;
+        Ok(Applied { changed: applied.changed || removed || !made.is_empty(), ..applied })
     }
 
     fn differences(&mut self, rules: &Ruleset) -> Result<(Backend, Vec<Difference>), BoxedError> {
