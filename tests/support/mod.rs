@@ -12,12 +12,15 @@
 )]
 
 mod namespace;
+mod plugin;
 mod process;
 mod programming;
+pub mod scripted_api;
 mod seccomp;
 mod traffic;
 
 pub use namespace::{Addresses, FAR4, FAR6, Namespace, PEER4, PEER6, POD4, POD6, Wire, other_users};
+pub use plugin::*;
 pub use process::{TestProcess, argument, ready};
 pub use programming::*;
 pub use seccomp::forbid_netfilter_netlink;

@@ -60,8 +60,8 @@ pub type Done = (Result<Answer, Failure>, CallPath);
 struct Input {
     version: String,
     prev_result: Option<CniResult>,
-    /// More about the error, if it was one; a failure has no room for it.
-    details: String,
+    /// The error, if it was one: a failure has no room for its details.
+    refused: Option<CniError>,
 }
 
 impl<'a> Session<'a> {
@@ -108,7 +108,7 @@ impl<'a> Session<'a> {
         match result {
             Ok(_) if command == Command::Add => Ok(result::print(input.prev_result.as_ref(), &input.version)),
             Ok(_) => Ok(Vec::new()),
-            Err(failure) => Err(self.told(command, &failure, input.details)),
+            Err(failure) => Err(self.told(command, input.refused.unwrap_or_else(|| CniError::from(&failure)))),
         }
     }
 
@@ -147,7 +147,7 @@ impl<'a> Session<'a> {
 
     fn parse(&self, command: Command, open: &Open, input: &mut Input) -> Result<(), Failure> {
         self.story.step(Step::ConfigParse, |_| {
-            self.read_configuration(command, input).inspect_err(|error| input.details.clone_from(&error.details))
+            self.read_configuration(command, input).inspect_err(|error| input.refused = Some(error.clone()))
         })?;
         self.link_environment(open);
         Ok(())
@@ -217,8 +217,7 @@ impl<'a> Session<'a> {
     }
 
     /// The error as the runtime gets it, also told on standard error.
-    fn told(&self, command: Command, failure: &Failure, details: String) -> CniError {
-        let error = CniError::from(failure).with_details(details);
+    fn told(&self, command: Command, error: CniError) -> CniError {
         if error.code == CODE_ISTIO {
             self.say(Level::Error, &format!("istio-cni {} error: {error}", function_name(command)));
         }
