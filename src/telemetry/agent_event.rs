@@ -103,6 +103,13 @@ agent_events! {
     } = "istio_cni.telemetry.export_failed", Warn,
         "cannot send {signal} to {endpoint}; traffic is not affected, what does not fit the queue is dropped and \
          counted: {problem}";
+    /// The collector takes requests again.
+    ExportRecovered { signal: String = TELEMETRY_SIGNAL, endpoint: String = TELEMETRY_ENDPOINT }
+        = "istio_cni.telemetry.export_recovered", Info, "sending {signal} to {endpoint} again";
+    /// The collector took a request, but not all of it.
+    ExportRejected {
+        signal: String = TELEMETRY_SIGNAL, items: u64 = TELEMETRY_ITEMS, problem: String = EXCEPTION_MESSAGE,
+    } = "istio_cni.telemetry.export_rejected", Warn, "the collector rejected {items} items of {signal}: {problem}";
     /// Telemetry was lost; said at most every half minute for each signal and reason.
     TelemetryDropped {
         signal: String = TELEMETRY_SIGNAL, reason: String = TELEMETRY_REASON, items: u64 = TELEMETRY_ITEMS,

@@ -3,16 +3,20 @@
 
 use super::agent_event::AgentEvent;
 use super::console_writer::{Console, Format};
+use super::core::{Core, Scoped, refused};
+use super::drops::Drops;
 use super::event::Level;
+use super::export::Exports;
 use super::metrics::{DropReason, Metrics, Signal};
-use super::otlp::config::{Config, Warning};
+use super::otlp::config::Config;
+use super::otlp::env::Warning;
+use super::otlp::queue::Queue;
 use super::resource::{Identity, Origin, resource};
-use super::story::{Attribute, Batch, Clock};
-use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use super::story::Batch;
 use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::Span;
 use std::io::Write;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -25,7 +29,7 @@ pub struct Setup {
     pub identity: Identity,
     /// The source revision of this build; may be empty.
     pub revision: &'static str,
-    /// The threshold of the agent's own events.
+    /// The threshold of the agent's own events, and of all lines on its console.
     pub level: Level,
     /// Where console lines go.
     pub console: Box<dyn Write + Send>,
@@ -38,34 +42,32 @@ pub struct Setup {
 pub struct Telemetry(Arc<Shared>);
 
 struct Shared {
-    clock: Clock,
-    level: AtomicU8,
-    metrics: Arc<Metrics>,
-    console: Console,
+    core: Arc<Core>,
+    config: Config,
     resource: Resource,
+    spans: Option<Arc<Queue<Scoped<Span>>>>,
+    exports: Mutex<Option<Exports>>,
 }
 
 impl Telemetry {
-    /// Starts the console's thread and the export's tasks.
-    pub fn start(setup: Setup, _runtime: &Handle) -> Telemetry {
+    /// Starts the console's thread and the export's tasks. `runtime` must have its timers and its
+    /// I/O enabled.
+    pub fn start(setup: Setup, runtime: &Handle) -> Telemetry {
         let (config, warnings) = setup.config;
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), setup.revision));
-        let telemetry = Telemetry(Arc::new(Shared {
-            clock: Clock::start(),
-            level: AtomicU8::new(setup.level as u8),
-            console: Console::start(setup.console, setup.format, Arc::clone(&metrics)),
-            metrics,
-            resource: resource(&setup.identity, config.service_name.as_deref(), &config.resource_attributes),
-        }));
+        let console = Console::start(setup.console, setup.format, Arc::clone(&metrics));
+        let core = Arc::new(Core::new(setup.level, metrics, console, &config));
+        let resource = resource(&setup.identity, config.service_name.as_deref(), &config.resource_attributes);
         for Warning { variable, problem } in warnings {
-            telemetry.event(AgentEvent::ConfigIgnored { variable: variable.to_owned(), problem });
+            core.event(AgentEvent::ConfigIgnored { variable, problem });
         }
-        telemetry
+        let (exports, spans) = Exports::start(&core, &config, &resource, runtime);
+        Telemetry(Arc::new(Shared { core, config, resource, spans, exports: Mutex::new(Some(exports)) }))
     }
 
     /// The metrics, to count into and to render.
     pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.0.metrics
+        &self.0.core.metrics
     }
 
     /// Who is telling.
@@ -75,52 +77,65 @@ impl Telemetry {
 
     /// The threshold of the agent's own events.
     pub fn level(&self) -> Level {
-        Level::of_index(self.0.level.load(Ordering::Relaxed))
+        self.0.core.level()
     }
 
     /// Changes the threshold while running.
     pub fn set_level(&self, level: Level) {
-        self.0.level.store(level as u8, Ordering::Relaxed);
+        self.0.core.set_level(level);
+    }
+
+    /// Tells an event of the agent itself, unless its level is below the threshold.
+    pub fn event(&self, event: AgentEvent) {
+        self.0.core.event(event);
     }
 
     /// Takes over what a request told: samples from its spans, lines from its log records, and
     /// both to the collector. Never waits; what does not fit is counted as dropped.
     pub fn ingest(&self, batch: Batch, origin: Origin) {
         let Batch { spans, logs, lost } = batch;
-        self.0.metrics.dropped(Signal::Traces, DropReason::SpoolFull, lost.spans);
-        self.0.metrics.dropped(Signal::Logs, DropReason::SpoolFull, lost.logs);
+        let core = &self.0.core;
+        core.metrics.dropped(Signal::Traces, DropReason::SpoolFull, lost.spans);
+        core.metrics.dropped(Signal::Logs, DropReason::SpoolFull, lost.logs);
         for span in &spans {
-            self.0.metrics.observe_span(span);
+            core.metrics.observe_span(span);
+            if self.0.config.traces_on_console {
+                core.show_span(span);
+            }
         }
-        for log in &logs {
-            self.0.console.show(log, origin.console_scope());
-        }
+        self.send_spans(spans, origin);
+        core.logs(logs, origin);
     }
 
-    /// Tells an event of the agent itself, unless its level is below the threshold.
-    pub fn event(&self, event: AgentEvent) {
-        let (threshold, level) = (self.level(), event.level());
-        if level < threshold || threshold == Level::Off {
-            return;
+    fn send_spans(&self, mut spans: Vec<Span>, origin: Origin) {
+        let Some(queue) = &self.0.spans else { return };
+        spans.retain(|span| self.0.config.sampler.samples(&span.trace_id));
+        spans.iter_mut().for_each(|span| self.0.config.span_limits.cut_span(span));
+        let scoped = spans.into_iter().map(|span| (origin, span)).collect();
+        refused(&self.0.core.metrics, Signal::Traces, queue.push(scoped));
+    }
+
+    /// Waits until the queues are half empty at most, for whoever has much to hand over (the
+    /// spool) and time to wait. Without a collector there is nothing to wait for.
+    pub async fn room(&self) {
+        if let Some(spans) = &self.0.spans {
+            spans.room().await;
         }
-        let now = self.0.clock.now_ns();
-        let record = LogRecord {
-            time_unix_nano: now,
-            observed_time_unix_nano: now,
-            severity_number: level.severity().into(),
-            severity_text: level.name().to_owned(),
-            body: Attribute::from(event.message()).into_value(),
-            attributes: event.attributes(),
-            event_name: event.name().as_str().to_owned(),
-            ..LogRecord::default()
-        };
-        self.0.console.show(&record, Origin::Agent.console_scope());
+        self.0.core.log_room().await;
     }
 
     /// Sends what is waiting and ends, within `limit`. What is left then is counted as dropped.
     pub async fn shutdown(&self, limit: Duration) {
         let deadline = Instant::now() + limit;
-        self.0.console.shutdown(deadline).await;
+        let exports = self.0.exports.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(exports) = exports {
+            let reported = exports.shutdown(deadline).await;
+            // The collector cannot be told any more; whoever reads the console can.
+            for event in Drops::since(&self.0.core.metrics, reported).events {
+                self.0.core.console_event(&event);
+            }
+        }
+        self.0.core.console.shutdown(deadline).await;
     }
 }
 
@@ -131,6 +146,7 @@ mod tests {
     use crate::domain::identity::TraceId;
     use crate::domain::pod::PodRef;
     use crate::domain::step::Step;
+    use crate::telemetry::story::Clock;
     use crate::telemetry::story::Story;
     use std::sync::Mutex;
     use std::sync::mpsc;
@@ -151,9 +167,9 @@ mod tests {
 
     fn start(console: Box<dyn Write + Send>) -> Telemetry {
         let identity = Identity { version: "1".into(), ..Identity::default() };
-        let warning = Warning { variable: "OTEL_BSP_SCHEDULE_DELAY", problem: "\"x\" is no number".into() };
+        let warning = Warning { variable: "OTEL_BSP_SCHEDULE_DELAY".into(), problem: "\"x\" is no number".into() };
         let config = (Config::default(), vec![warning]);
-        let setup = Setup { config, identity, revision: "", level: Level::Info, console, format: Format::Tabs };
+        let setup = Setup { config, identity, revision: "", level: Level::Debug, console, format: Format::Tabs };
         Telemetry::start(setup, &Handle::current())
     }
 

@@ -1,0 +1,136 @@
+//! What the exporter itself needs of the pipeline: to count, and to say what happens to it.
+
+use super::agent_event::AgentEvent;
+use super::console::{self, hex};
+use super::console_writer::Console;
+use super::event::Level;
+use super::metrics::{DropReason, Metrics, Signal};
+use super::otlp::config::Config;
+use super::otlp::limits::Limits;
+use super::otlp::queue::{Queue, Refused};
+use super::resource::Origin;
+use super::story::{Attribute, Clock};
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// An item and the process that told it.
+pub type Scoped<T> = (Origin, T);
+
+/// Metrics, console and the queue of log records.
+pub struct Core {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) console: Console,
+    pub(super) log_queue: Option<Arc<Queue<Scoped<LogRecord>>>>,
+    clock: Clock,
+    level: AtomicU8,
+    limits: Limits,
+}
+
+impl Core {
+    /// A core with a queue for log records where they are exported.
+    pub fn new(level: Level, metrics: Arc<Metrics>, console: Console, config: &Config) -> Core {
+        let batches = config.log_batches;
+        Core {
+            metrics,
+            console,
+            log_queue: config.logs.as_ref().map(|_| Arc::new(Queue::new(batches.queue, batches.size))),
+            clock: Clock::start(),
+            level: AtomicU8::new(level as u8),
+            limits: config.log_limits,
+        }
+    }
+
+    /// The clock of the agent's own events.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// The threshold.
+    pub fn level(&self) -> Level {
+        Level::of_index(self.level.load(Ordering::Relaxed))
+    }
+
+    /// Changes the threshold.
+    pub fn set_level(&self, level: Level) {
+        self.level.store(level as u8, Ordering::Relaxed);
+    }
+
+    /// Tells an event of the agent on the console and to the collector.
+    pub fn event(&self, event: AgentEvent) {
+        if self.shows(event.level()) {
+            self.logs(vec![self.record(&event)], Origin::Agent);
+        }
+    }
+
+    /// Tells an event of the agent on the console alone.
+    pub fn console_event(&self, event: &AgentEvent) {
+        if self.shows(event.level()) {
+            self.console.show(&self.record(event), Origin::Agent.console_scope());
+        }
+    }
+
+    /// Shows log records and hands them to the exporter. The console shows those of the threshold,
+    /// the plugin's too; the plugin's own threshold decided about the rest already.
+    pub fn logs(&self, mut logs: Vec<LogRecord>, origin: Origin) {
+        for log in logs.iter().filter(|log| self.shows(console::level(log))) {
+            self.console.show(log, origin.console_scope());
+        }
+        let Some(queue) = &self.log_queue else { return };
+        logs.iter_mut().for_each(|log| self.limits.cut_log(log));
+        let scoped = logs.into_iter().map(|log| (origin, log)).collect();
+        refused(&self.metrics, Signal::Logs, queue.push(scoped));
+    }
+
+    /// Shows a span on the console, for `OTEL_TRACES_EXPORTER=console`.
+    pub fn show_span(&self, span: &Span) {
+        let millis = span.end_time_unix_nano.saturating_sub(span.start_time_unix_nano) as f64 / 1e6;
+        let text =
+            format!("span {} ({} < {}) {millis:.3} ms", span.name, hex(&span.span_id), hex(&span.parent_span_id));
+        let record = LogRecord {
+            time_unix_nano: span.start_time_unix_nano,
+            severity_number: Level::Info.severity().into(),
+            body: Attribute::from(text).into_value(),
+            attributes: span.attributes.clone(),
+            trace_id: span.trace_id.clone(),
+            ..LogRecord::default()
+        };
+        self.console.show(&record, "trace");
+    }
+
+    /// Waits until the log records' queue is half empty at most.
+    pub async fn log_room(&self) {
+        if let Some(queue) = &self.log_queue {
+            queue.room().await;
+        }
+    }
+
+    fn shows(&self, level: Level) -> bool {
+        let threshold = self.level();
+        level >= threshold && threshold != Level::Off
+    }
+
+    fn record(&self, event: &AgentEvent) -> LogRecord {
+        let now = self.clock.now_ns();
+        LogRecord {
+            time_unix_nano: now,
+            observed_time_unix_nano: now,
+            severity_number: event.level().severity().into(),
+            severity_text: event.level().name().to_owned(),
+            body: Attribute::from(event.message()).into_value(),
+            attributes: event.attributes(),
+            event_name: event.name().as_str().to_owned(),
+            ..LogRecord::default()
+        }
+    }
+}
+
+/// Counts what a queue did not take.
+pub fn refused(metrics: &Metrics, signal: Signal, pushed: Result<(), Refused>) {
+    match pushed {
+        Ok(()) => {}
+        Err(Refused::Full(items)) => metrics.dropped(signal, DropReason::QueueFull, items as u64),
+        Err(Refused::Closed(items)) => metrics.dropped(signal, DropReason::Shutdown, items as u64),
+    }
+}
