@@ -84,7 +84,8 @@ fn handle(stream: UnixStream, service: &Service) {
         Err(_) => return,
     }
     let (call, netns) = match receive(&mut connection) {
-        Ok(received) => received,
+        Ok(Opening::Call(call, netns)) => (*call, netns),
+        Ok(Opening::Telemetry(bytes)) => return ingest(&bytes, service),
         // Somebody only looked whether we are there.
         Err(ReceiveError::Nothing) => return,
         Err(error) => return service.telemetry.event(unreadable(&mut connection, &error)),
@@ -99,8 +100,13 @@ fn handle(stream: UnixStream, service: &Service) {
 
 /// The caller's own telemetry, after its answer. A caller that died meanwhile has none.
 fn take_telemetry(connection: &mut Connection, service: &Service) {
-    let Ok(bytes) = frame(connection, Kind::Telemetry) else { return };
-    match batch::decode(&bytes) {
+    if let Ok(bytes) = frame(connection, Kind::Telemetry) {
+        ingest(&bytes, service);
+    }
+}
+
+fn ingest(bytes: &[u8], service: &Service) {
+    match batch::decode(bytes) {
         Ok(batch) => service.telemetry.ingest(batch, Origin::Plugin),
         Err(error) => {
             service.telemetry.metrics().dropped(Signal::Traces, DropReason::Invalid, 1);
@@ -130,14 +136,24 @@ enum ReceiveError {
     OutOfOrder { expected: Kind, found: Kind },
 }
 
-fn receive(connection: &mut Connection) -> Result<(Call, Option<OwnedFd>), ReceiveError> {
+/// What a connection begins with.
+enum Opening {
+    Call(Box<Call>, Option<OwnedFd>),
+    /// There was nothing to ask, only something to tell.
+    Telemetry(Vec<u8>),
+}
+
+fn receive(connection: &mut Connection) -> Result<Opening, ReceiveError> {
     let mut head = [0; wire::HEADER];
     let netns = connection.receive_with(&mut head).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof if head == [0; wire::HEADER] => ReceiveError::Nothing,
         _ => ReceiveError::Io(error),
     })?;
+    if let Ok((Kind::Telemetry, _)) = wire::header(head) {
+        return Ok(Opening::Telemetry(body(connection, head, Kind::Telemetry)?));
+    }
     let body = body(connection, head, Kind::Call)?;
-    Ok((wire::decode_call(&body)?, netns))
+    Ok(Opening::Call(Box::new(wire::decode_call(&body)?), netns))
 }
 
 fn frame(connection: &mut Connection, expected: Kind) -> Result<Vec<u8>, ReceiveError> {

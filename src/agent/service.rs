@@ -42,6 +42,9 @@ impl Service {
         }
         let level = Level::from_word(&call.level);
         let story = Story::begin(Clock::start(), call.trace, call.parent, request.pod.clone(), level, None);
+        if let (true, Some(parent)) = (call.pinned, call.parent) {
+            story.pin(call.trace, parent);
+        }
         let conclusion = match (request.command, netns) {
             (Command::Add | Command::Check, Some(netns)) => {
                 enroll::conclude(&story, &request, netns.as_fd(), &*self.pods, &*self.namespaces)

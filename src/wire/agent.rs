@@ -4,6 +4,8 @@
 //! 2. agent → plugin: a conclusion frame,
 //! 3. plugin → agent: a telemetry frame (`telemetry::batch` bytes), then the plugin hangs up.
 //!
+//! A plugin that had nothing to ask begins with the third.
+//!
 //! A frame is a kind byte, a big-endian `u32` length, and that many bytes. Calls and conclusions
 //! are JSON; unknown keys are ignored, so that neighbouring versions understand each other.
 
