@@ -80,7 +80,8 @@ const fn tampering(backend: Backend, command: &'static str, place: &'static str)
     Tampering { backend, command, place }
 }
 
-const TAMPERINGS: [Tampering; 13] = [
+const TAMPERINGS: [Tampering; 14] = [
+    tampering(Backend::Nftables, "nft 'add table inet istio-proxy-nat { flags dormant; }'", "istio-proxy-nat"),
     tampering(
         Backend::Nftables,
         "nft flush chain inet istio-proxy-nat istio-redirect",

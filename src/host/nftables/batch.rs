@@ -7,6 +7,7 @@ use crate::host::nlattr::Writer;
 
 // Attribute types (linux/netfilter/nf_tables.h), shared with the reading side.
 pub const TABLE_NAME: u16 = 1;
+pub const TABLE_FLAGS: u16 = 2;
 pub const CHAIN_TABLE: u16 = 1;
 pub const CHAIN_NAME: u16 = 3;
 pub const CHAIN_HOOK: u16 = 4;

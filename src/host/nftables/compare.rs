@@ -22,6 +22,11 @@ pub fn compare(plan: &[PlannedTable], found: &[FoundTable]) -> Vec<Difference> {
 }
 
 fn compare_table(wanted: &PlannedTable, found: &FoundTable, differences: &mut Vec<Difference>) {
+    if found.flags != 0 {
+        let what =
+            format!("the table has flags {:#x} (1 is dormant: its rules do nothing), wanted are none", found.flags);
+        differences.push(difference(wanted.name, &what));
+    }
     for chain in &wanted.chains {
         let place = format!("{} {}", wanted.name, chain.name);
         match found.chains.iter().find(|found| found.name == chain.name) {

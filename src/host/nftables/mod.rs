@@ -2,6 +2,7 @@
 //! it expression by expression. No host tool is involved.
 
 mod batch;
+mod codec;
 mod compare;
 mod error;
 mod expr;

@@ -2,9 +2,10 @@
 
 use super::batch::{
     CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TABLE, CHAIN_TYPE, HOOK_NUM, HOOK_PRIORITY, POLICY_ACCEPT, RULE_CHAIN,
-    RULE_EXPRESSIONS, RULE_TABLE, TABLE_NAME, kind, nfgenmsg,
+    RULE_EXPRESSIONS, RULE_TABLE, TABLE_FLAGS, TABLE_NAME, kind, nfgenmsg,
 };
-use super::expr::{Expr, LIST_ELEM};
+use super::codec::LIST_ELEM;
+use super::expr::Expr;
 use super::plan::Base;
 use crate::domain::nft::table_name;
 use crate::domain::ruleset::Table;
@@ -16,6 +17,8 @@ use std::io;
 #[derive(Debug)]
 pub struct FoundTable {
     pub name: &'static str,
+    /// `NFT_TABLE_F_*`; a dormant table's rules do nothing.
+    pub flags: u32,
     pub chains: Vec<FoundChain>,
 }
 
@@ -32,10 +35,12 @@ pub struct FoundChain {
 /// The length of `struct nfgenmsg`, in front of the attributes.
 const GENMSG: usize = 4;
 
-/// The names of our tables that exist. Asking is cheap, and most namespaces have none yet.
-pub fn our_tables(netlink: &mut Netlink) -> io::Result<Vec<&'static str>> {
-    dump(netlink, libc::NFT_MSG_GETTABLE, |tables: &mut Vec<&'static str>, attributes| {
-        tables.extend(find(attributes, TABLE_NAME).and_then(ours));
+/// Our tables that exist, without what is in them. Asking is cheap, and most namespaces have none yet.
+pub fn our_tables(netlink: &mut Netlink) -> io::Result<Vec<FoundTable>> {
+    dump(netlink, libc::NFT_MSG_GETTABLE, |tables: &mut Vec<FoundTable>, attributes| {
+        let flags = find(attributes, TABLE_FLAGS).and_then(be32).unwrap_or_default();
+        let name = find(attributes, TABLE_NAME).and_then(ours);
+        tables.extend(name.map(|name| FoundTable { name, flags, chains: Vec::new() }));
     })
 }
 
@@ -49,11 +54,10 @@ pub fn families(netlink: &mut Netlink) -> io::Result<Vec<u8>> {
 
 /// Our tables with all that is in them; nothing is read beyond the names when there are none.
 pub fn read_back(netlink: &mut Netlink) -> io::Result<Vec<FoundTable>> {
-    let names = our_tables(netlink)?;
-    if names.is_empty() {
-        return Ok(Vec::new());
+    let mut tables = our_tables(netlink)?;
+    if tables.is_empty() {
+        return Ok(tables);
     }
-    let mut tables: Vec<FoundTable> = names.into_iter().map(|name| FoundTable { name, chains: Vec::new() }).collect();
     let chains = dump(netlink, libc::NFT_MSG_GETCHAIN, |chains: &mut Vec<_>, attributes| {
         chains.extend(read_chain(attributes));
     })?;
