@@ -4,7 +4,7 @@
 mod add;
 mod agent_call;
 mod answer;
-mod crash;
+pub mod crash;
 mod input;
 mod report;
 mod session;
