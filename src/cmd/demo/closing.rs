@@ -32,15 +32,22 @@ pub fn tell(out: &mut Out, stage: &Stage, packets: Vec<Packets>) -> Result<Page>
     out.heading(&format!("TRACE {trace}: the UID of {} without its dashes", meshed.name()))?;
     out.lines(&render(&calls(&received.spans, meshed.trace()), out.style))?;
 
-    let (calls, requests) = (stage.runtime.calls(), stage.api.requests());
-    out.lines(&format!("\n    {requests} requests to the API server for {calls} calls of the plugin"))?;
-
-    let moved: Vec<_> = received.metrics.moved().collect();
-    ensure!(!moved.is_empty(), "the agent exported no metric that moved");
+    let calls = stage.runtime.calls();
+    let counted = received.metrics.total("istio_cni_requests_total");
+    ensure!(counted == calls as f64, "the metrics count {counted} calls of the plugin, but {calls} were made");
     out.heading("METRICS that moved since the agent's start")?;
-    for (name, labels, by) in &moved {
-        out.measure(&format!("{name}{labels}"), &by.to_string())?;
+    let mut group = "";
+    for (name, labels, by) in received.metrics.moved() {
+        if name != group {
+            out.lines(&format!("    {name}"))?;
+            group = name;
+        }
+        out.measure(labels, &by.to_string())?;
     }
+    out.done(&format!(
+        "the metrics count each of the {calls} calls; requests to the API server: {}",
+        stage.api.requests()
+    ))?;
     let stories = stage.actors().map(|actor| story(&received, actor)).collect();
     Ok(Page::new(stories, packets, &received.metrics))
 }

@@ -5,6 +5,9 @@ use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::metrics::v1::{AggregationTemporality, Metric, metric, number_data_point};
 use std::collections::BTreeMap;
 
+/// What the names of our metrics begin with.
+const OURS: &str = "istio_cni_";
+
 /// The last state of every counter and histogram. Gauges tell a state and no movement: they are left out.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metrics {
@@ -59,11 +62,19 @@ impl Metrics {
         self.series.insert(key, after);
     }
 
-    /// The series that are no longer zero: name, labels, and how far.
+    /// Our own series that are no longer zero: name, labels, and how far. Those of the process always move.
     pub fn moved(&self) -> impl Iterator<Item = (&str, &str, Moved)> {
         let still = |moved: &Moved| matches!(moved, Moved::Counter(0.0) | Moved::Histogram { count: 0, .. });
-        let all = self.series.iter().filter(move |(_, moved)| !still(moved));
+        let all = self.series.iter().filter(move |((name, _), moved)| name.starts_with(OURS) && !still(moved));
         all.map(|((name, labels), moved)| (name.as_str(), labels.as_str(), *moved))
+    }
+}
+
+impl Metrics {
+    /// The sum of a counter over all labels.
+    pub fn total(&self, counter: &str) -> f64 {
+        let own = self.series.iter().filter(|((name, _), _)| name == counter);
+        own.map(|(_, moved)| if let Moved::Counter(value) = moved { *value } else { 0.0 }).sum()
     }
 }
 
@@ -83,14 +94,12 @@ fn is_delta(temporality: i32) -> bool {
     temporality == i32::from(AggregationTemporality::Delta)
 }
 
-/// Labels in the order of their names, as `/metrics` has them.
+/// Labels in the order of their names.
 fn labels(attributes: &[KeyValue]) -> String {
-    let mut pairs: Vec<String> = attributes
-        .iter()
-        .map(|pair| format!("{}={:?}", pair.key, pair.value.as_ref().map(text).unwrap_or_default()))
-        .collect();
+    let value = |pair: &KeyValue| pair.value.as_ref().map(text).unwrap_or_default();
+    let mut pairs: Vec<String> = attributes.iter().map(|pair| format!("{}={}", pair.key, value(pair))).collect();
     pairs.sort();
-    if pairs.is_empty() { String::new() } else { format!("{{{}}}", pairs.join(",")) }
+    pairs.join(" ")
 }
 
 #[cfg(test)]
@@ -111,26 +120,28 @@ mod tests {
     fn counter(value: i64, temporality: AggregationTemporality) -> Metric {
         let sum =
             Sum { data_points: vec![point(value)], aggregation_temporality: temporality.into(), is_monotonic: true };
-        Metric { name: "requests_total".to_owned(), data: Some(metric::Data::Sum(sum)), ..Metric::default() }
+        Metric { name: "istio_cni_requests_total".to_owned(), data: Some(metric::Data::Sum(sum)), ..Metric::default() }
     }
 
     fn moved(exports: impl IntoIterator<Item = Metric>) -> Vec<String> {
         let mut metrics = Metrics::default();
         exports.into_iter().for_each(|metric| metrics.take(metric));
-        metrics.moved().map(|(name, labels, moved)| format!("{name}{labels} {moved}")).collect()
+        metrics.moved().map(|(name, labels, moved)| format!("{name} {labels} {moved}")).collect()
     }
 
     #[test]
     fn cumulative_points_replace_and_deltas_add() {
         let twice = |temporality| moved([counter(2, temporality), counter(3, temporality)]);
-        assert_eq!(twice(AggregationTemporality::Cumulative), [r#"requests_total{command="add"} +3"#]);
-        assert_eq!(twice(AggregationTemporality::Delta), [r#"requests_total{command="add"} +5"#]);
+        assert_eq!(twice(AggregationTemporality::Cumulative), ["istio_cni_requests_total command=add +3"]);
+        assert_eq!(twice(AggregationTemporality::Delta), ["istio_cni_requests_total command=add +5"]);
     }
 
     #[test]
     fn what_stayed_at_zero_and_gauges_did_not_move() {
         let gauge = metric::Data::Gauge(Gauge { data_points: vec![point(1)] });
-        let gauge = Metric { name: "ready".to_owned(), data: Some(gauge), ..Metric::default() };
-        assert!(moved([counter(0, AggregationTemporality::Cumulative), gauge]).is_empty());
+        let gauge = Metric { name: "istio_cni_pods".to_owned(), data: Some(gauge), ..Metric::default() };
+        let process =
+            Metric { name: "process_cpu_seconds_total".to_owned(), ..counter(1, AggregationTemporality::Delta) };
+        assert!(moved([counter(0, AggregationTemporality::Cumulative), gauge, process]).is_empty());
     }
 }

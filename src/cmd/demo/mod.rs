@@ -21,13 +21,13 @@ mod trace;
 mod waterfall;
 mod world;
 
+use super::cli::fail;
 use anyhow::{Context, Result, bail};
 use args::DemoArgs;
 use isolate::{Users, isolate};
 use out::Out;
 use page::Page;
 use stage::Stage;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -48,12 +48,8 @@ pub fn run(args: DemoArgs) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<Interrupted>() => ExitCode::from(130),
         // Whoever reads has seen enough, as in `demo | head`.
-        Err(error) if is_broken_pipe(&error) => ExitCode::from(141),
-        Err(error) => {
-            // Nothing is left to be done where even this cannot be written.
-            let _written = writeln!(std::io::stderr(), "istio-cni-otel demo: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("{error:#}"), 1),
     }
 }
 

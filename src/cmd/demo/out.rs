@@ -59,16 +59,12 @@ impl Out {
         }
     }
 
-    /// What something came to, at the right edge; on a line of its own where both do not fit into one.
+    /// What something came to, at the right edge.
     pub fn measure(&mut self, what: &str, value: &str) -> Result<()> {
-        let (style, width) = (self.style, self.style.width.saturating_sub(4));
-        let (value_width, what_width) = (value.chars().count(), what.chars().count());
-        if what_width + 2 + value_width <= width {
-            let gap = " ".repeat(width - what_width - value_width);
-            return self.lines(&format!("    {what}{gap}{}", style.green(value)));
-        }
-        self.lines(&format!("    {}", wrap(what, width).join("\n      ")))?;
-        self.lines(&format!("    {}", style.green(&format!("{value:>width$}"))))
+        let width = self.style.width.saturating_sub(6);
+        let room = width.saturating_sub(value.chars().count() + 2);
+        let line = format!("      {}  {}", column(what, room), self.style.green(value));
+        self.lines(&line)
     }
 
     /// Text as it is.

@@ -82,7 +82,7 @@ fn pod(story: &PodStory, html: &mut String) {
 fn span(call: &Call, row: &Row, html: &mut String) {
     let share = |ns: u64| ns as f64 * 100.0 / call.length_ns as f64;
     let (left, width) = (share(row.offset_ns).min(100.0), share(row.duration_ns));
-    let class = if row.error.is_some() { "span failed" } else { "span" };
+    let class = if row.failed { "span failed" } else { "span" };
     html.push_str(&format!(
         "<div class=\"{class}\" style=\"--depth:{};--left:{left:.2}%;--width:{width:.2}%\"><span class=name>{}</span>\
          <span class=track><i></i></span><span class=number>{}</span>",
@@ -149,6 +149,7 @@ mod tests {
             name: text.to_owned(),
             offset_ns: 50,
             duration_ns: 25,
+            failed: true,
             error: Some(text.to_owned()),
             attributes: vec![(text.to_owned(), text.to_owned())],
             links: vec![text.to_owned()],

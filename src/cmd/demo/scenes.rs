@@ -27,7 +27,9 @@ pub async fn add(out: &mut Out, stage: &Stage, actor: &Actor) -> Result<()> {
     out.done(&format!("the plugin answered in {} with the result it was given, unchanged", took(&reply)))?;
     let result: Value = serde_json::from_str(&reply.stdout)?;
     for key in ["interfaces", "ips"] {
-        out.dim(&format!("{key:<10} {}", result[key]))?;
+        for (index, item) in result[key].as_array().into_iter().flatten().enumerate() {
+            out.dim(&format!("{:<10} {item}", if index == 0 { key } else { "" }))?;
+        }
     }
     let span = stage.receiver.wait_for(EXPORT, "the rules that were applied", |got| applied(got, actor).pop()).await?;
     let built =
@@ -103,7 +105,7 @@ pub async fn refuse(out: &mut Out, stage: &Stage, actor: &Actor) -> Result<()> {
         bail!("the ADD of {} should have failed, but the plugin said: {}", actor.name(), reply.said());
     };
     ensure!(error.contains(value), "the error of {} does not name the value {value:?}: {error}", actor.name());
-    out.done(&format!("refused in {}; kubectl describe pod would show", took(&reply)))?;
+    out.done(&format!("refused in {}; `kubectl describe pod` would show:", took(&reply)))?;
     out.quote(&kubelet_message(&actor.id, &error))?;
     untouched(out, stage, actor)
 }
@@ -129,7 +131,7 @@ pub async fn check(out: &mut Out, stage: &Stage, actor: &Actor) -> Result<()> {
     let Some(error) = reply.error().filter(|_| !reply.success) else {
         bail!("CHECK of {} should have found the rule missing, but the plugin said: {}", actor.name(), reply.said());
     };
-    out.done(&format!("CHECK found it in {}", took(&reply)))?;
+    out.done(&format!("CHECK found it in {}:", took(&reply)))?;
     out.quote(&error)
 }
 

@@ -78,11 +78,8 @@ impl Stage {
             }
         }
         let names: Vec<&str> = actors().map(|actor| actor.pod.name).collect();
-        let families = if peer.ipv6 { "IPv4 and IPv6" } else { "IPv4 only: this kernel has IPv6 switched off" };
-        out.done(&format!(
-            "a network namespace for each of {}, joined to a peer's by veth; {families}",
-            names.join(", ")
-        ))?;
+        let families = if peer.ipv6 { "IPv4 and IPv6" } else { "IPv4 alone, as IPv6 is switched off here" };
+        out.done(&format!("network namespaces of {}, each joined to a peer by veth, {families}", names.join(", ")))?;
 
         let run_dir = scratch.dir("run")?;
         let kubeconfig = api.write_kubeconfig(&run_dir)?;

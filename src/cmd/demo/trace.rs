@@ -26,7 +26,8 @@ pub struct Row {
     /// Since the call's start.
     pub offset_ns: u64,
     pub duration_ns: u64,
-    /// The status message of a span that failed.
+    pub failed: bool,
+    /// Why it failed, where that was born: a span does not repeat what one below it says.
     pub error: Option<String>,
     /// The attributes as text, without the ones that every span of a pod has.
     pub attributes: Vec<(String, String)>,
@@ -47,7 +48,7 @@ fn call(spans: &[&Span], top: &Span) -> Call {
     descend(spans, top, &[], &mut tree);
     let start_ns = tree.iter().map(|(_, span)| span.start_time_unix_nano).min().unwrap_or_default();
     let end_ns = tree.iter().map(|(_, span)| span.end_time_unix_nano).max().unwrap_or_default();
-    let rows = tree.into_iter().map(|(rails, span)| row(rails, span, start_ns)).collect();
+    let rows = rows(tree, start_ns);
     Call { start_ns, length_ns: end_ns.saturating_sub(start_ns).max(1), rows }
 }
 
@@ -63,9 +64,23 @@ fn descend<'a>(spans: &[&'a Span], span: &'a Span, rails: &[bool], tree: &mut Ve
     }
 }
 
+fn rows(tree: Vec<(Vec<bool>, &Span)>, start_ns: u64) -> Vec<Row> {
+    let mut rows: Vec<Row> = tree.into_iter().map(|(rails, span)| row(rails, span, start_ns)).collect();
+    for above in 0..rows.len() {
+        let (top, below) = rows.split_at_mut(above + 1);
+        let Some(row) = top.last_mut() else { continue };
+        let below = below.iter().take_while(|other| other.rails.len() > row.rails.len());
+        if below.into_iter().any(|other| row.error.is_some() && other.error == row.error) {
+            row.error = None;
+        }
+    }
+    rows
+}
+
 fn row(rails: Vec<bool>, span: &Span, start_ns: u64) -> Row {
     let status = span.status.as_ref().filter(|status| status.code == i32::from(StatusCode::Error));
     Row {
+        failed: status.is_some(),
         rails,
         name: span.name.clone(),
         offset_ns: span.start_time_unix_nano.saturating_sub(start_ns),
@@ -151,6 +166,7 @@ pub fn duration(ns: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use opentelemetry_proto::tonic::trace::v1::Status;
 
     fn span(id: u8, parent: u8, start: u64, end: u64) -> Span {
         let bytes = |id: u8| if id == 0 { Vec::new() } else { vec![id; 8] };
@@ -188,6 +204,18 @@ mod tests {
     fn spans_that_are_each_others_parents_end() {
         let spans = [span(1, 2, 0, 10), span(2, 1, 1, 9), span(3, 9, 0, 1)];
         assert_eq!(shape(&spans), [["s3"]]);
+    }
+
+    #[test]
+    fn an_error_stands_where_it_was_born() {
+        let failed = |mut span: Span, message: &str| {
+            span.status = Some(Status { code: StatusCode::Error.into(), message: message.to_owned() });
+            span
+        };
+        let spans = [failed(span(1, 9, 0, 50), "no"), failed(span(2, 1, 1, 9), "no"), span(3, 1, 10, 20)];
+        let rows = calls(&spans, TraceId([7; 16])).remove(0).rows;
+        let errors: Vec<_> = rows.iter().map(|row| (row.failed, row.error.as_deref())).collect();
+        assert_eq!(errors, [(true, None), (true, Some("no")), (false, None)]);
     }
 
     #[test]

@@ -58,11 +58,10 @@ impl Layout {
     }
 
     fn row(&self, call: &Call, row: &Row, style: Style, text: &mut String) {
-        let failed = row.error.is_some();
         let name = column(&format!("{}{}", branches(&row.rails), row.name), self.name);
         let bar = bar(row.offset_ns, row.duration_ns, call.length_ns, self.bar);
         let time = format!("{:>TIME$}", duration(row.duration_ns));
-        let (name, bar) = match failed {
+        let (name, bar) = match row.failed {
             true => (style.red(&name), style.red(&bar)),
             false if row.rails.is_empty() => (style.bold(&name), style.cyan(&bar)),
             false => (name, style.cyan(&bar)),
@@ -107,12 +106,20 @@ fn bar(offset: u64, length: u64, whole: u64, width: usize) -> String {
     (0..width).map(cell).collect()
 }
 
-/// The attributes without what all of ours begin with, and links.
+/// Attributes that say again what the tree says, or where the sandbox is; the page has them.
+const LEFT_OUT: [&str; 3] = ["command", "container.id", "netns"];
+
+/// The attributes and links that tell something, as short as they can be understood beside the span's name.
 fn telling(row: &Row) -> String {
-    let short = |key: &str| key.strip_prefix("istio_cni.").unwrap_or(key).to_owned();
-    let attributes = row.attributes.iter().map(|(key, value)| format!("{}={value}", short(key)));
+    let room = row.name.split('.').next().unwrap_or_default();
+    let short = |key: &str| -> String {
+        let key = key.strip_prefix("istio_cni.").unwrap_or(key);
+        key.strip_prefix(room).and_then(|rest| rest.strip_prefix('.')).unwrap_or(key).to_owned()
+    };
+    let attributes = row.attributes.iter().map(|(key, value)| (short(key), value));
+    let attributes = attributes.filter(|(key, _)| !LEFT_OUT.contains(&key.as_str()));
     let links = row.links.iter().map(|link| format!("link={link}"));
-    attributes.chain(links).collect::<Vec<_>>().join(" ")
+    attributes.map(|(key, value)| format!("{key}={value}")).chain(links).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -126,6 +133,7 @@ mod tests {
             name: name.to_owned(),
             offset_ns: offset,
             duration_ns: length,
+            failed: false,
             error: None,
             attributes: attributes.iter().map(own).collect(),
             links: Vec::new(),
@@ -134,7 +142,18 @@ mod tests {
 
     fn sample() -> Vec<Call> {
         let add = vec![
-            row(&[], "cni.add", 0, 2_400_000, &[("istio_cni.outcome", "enrolled"), ("istio_cni.path", "agent")]),
+            row(
+                &[],
+                "cni.add",
+                0,
+                2_400_000,
+                &[
+                    ("istio_cni.command", "add"),
+                    ("container.id", "cafe"),
+                    ("istio_cni.outcome", "enrolled"),
+                    ("istio_cni.path", "agent"),
+                ],
+            ),
             row(&[true], "config.parse", 10_000, 90_000, &[]),
             row(&[false], "agent.call", 120_000, 2_200_000, &[]),
             row(&[false, true], "pod.lookup", 300_000, 40_000, &[("istio_cni.pod.source", "cache")]),
