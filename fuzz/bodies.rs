@@ -1,0 +1,127 @@
+//! What each fuzz target does with its bytes. The targets of `cargo fuzz` and the plain tests
+//! share it: a target ends without a panic, and what it read once it reads again in the same way.
+
+use istio_cni_otel::domain::decision::{Decision, decide};
+use istio_cni_otel::domain::pod::{Container, PodFacts};
+use istio_cni_otel::domain::render_nft;
+use istio_cni_otel::domain::request::Command;
+use istio_cni_otel::domain::ruleset::build;
+use istio_cni_otel::domain::trace_context;
+use istio_cni_otel::telemetry::batch;
+use istio_cni_otel::wire::agent::{self, HEADER};
+use istio_cni_otel::wire::args;
+use istio_cni_otel::wire::cni::{CniError, SUPPORTED_VERSIONS};
+use istio_cni_otel::wire::netconf::NetConf;
+use istio_cni_otel::wire::result::print;
+use istio_cni_otel::wire::spool::{Item, Reader, record};
+use std::net::IpAddr;
+
+/// Every target: its name, which is also its corpus', and its body.
+pub const ALL: [(&str, fn(&[u8])); 5] = [
+    ("configuration", configuration),
+    ("args", arguments),
+    ("annotations", annotations),
+    ("protocol", protocol),
+    ("spool", spool),
+];
+
+/// Standard input of the plugin.
+pub fn configuration(bytes: &[u8]) {
+    let conf = match NetConf::parse(bytes) {
+        Ok(conf) => conf,
+        Err(error) => return check_error(&error),
+    };
+    for command in Command::ALL {
+        let mut conf = conf.clone();
+        if let Err(error) = conf.check_version(command) {
+            check_error(&error);
+            continue;
+        }
+        let _ = conf.settings().inspect_err(check_error);
+        let _ = conf.lenient_settings();
+        match conf.prev_result() {
+            Ok(result) => SUPPORTED_VERSIONS.iter().for_each(|version| {
+                let printed = print(result.as_ref(), version);
+                let read: serde_json::Value = serde_json::from_slice(&printed).expect("a result is JSON");
+                assert_eq!(read["cniVersion"], *version);
+            }),
+            Err(error) => check_error(&error),
+        }
+    }
+}
+
+/// `CNI_ARGS`, and the trace context, which come from the same environment.
+pub fn arguments(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = args::parse(&text).inspect_err(|error| assert!(!error.to_string().is_empty()));
+    let mut lines = text.split('\n');
+    let mut next = || lines.next().unwrap_or_default();
+    let _ = trace_context::link(next(), next(), next(), "environment");
+}
+
+/// Annotations and environment of a pod: each line is `KEY=VALUE`; lines that begin with a blank
+/// are the proxy's environment.
+pub fn annotations(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let mut proxy = Container { name: "istio-proxy".to_owned(), ..Container::default() };
+    let mut pod = PodFacts::default();
+    pod.annotations.insert("sidecar.istio.io/status".to_owned(), "{}".to_owned());
+    for (key, value) in text.split('\n').filter_map(|line| line.split_once('=')) {
+        match key.strip_prefix(' ') {
+            Some(key) => proxy.env.push((key.to_owned(), value.to_owned())),
+            None => {
+                pod.annotations.insert(key.to_owned(), value.to_owned());
+            }
+        }
+    }
+    pod.containers.push(proxy);
+    match decide(&pod) {
+        Ok(Decision::Enroll(settings)) => {
+            for addresses in [&["10.0.0.2"][..], &["fd00::2"], &["10.0.0.2", "fd00::2"]] {
+                let addresses: Vec<IpAddr> = addresses.iter().map(|text| text.parse().expect("an address")).collect();
+                let ruleset = build(&settings, &addresses).expect("there is an address");
+                assert!(!render_nft::script(&ruleset).is_empty());
+            }
+        }
+        Ok(Decision::Skip(skip)) => assert!(!skip.message.is_empty()),
+        Err(error) => assert!(error.message.starts_with("annotation value error for value "), "{}", error.message),
+    }
+}
+
+/// A frame of the agent's socket.
+pub fn protocol(bytes: &[u8]) {
+    let Some((head, body)) = bytes.split_first_chunk::<HEADER>() else { return };
+    let _ = agent::header(*head);
+    if let Ok(call) = agent::decode_call(body) {
+        let again = agent::encode_call(&call).expect("a call that was read can be written");
+        assert_eq!(agent::decode_call(&again).expect("and read again"), call);
+    }
+    if let Ok(conclusion) = agent::decode_conclusion(body) {
+        let again = agent::encode_conclusion(&conclusion).expect("a conclusion that was read can be written");
+        assert_eq!(agent::decode_conclusion(&again).expect("and read again"), conclusion);
+    }
+    telemetry(body);
+}
+
+/// A file of the spool.
+pub fn spool(bytes: &[u8]) {
+    for item in Reader::new(bytes) {
+        if let Item::Record(payload) = item {
+            assert!(record(payload).is_some());
+            telemetry(payload);
+        }
+    }
+}
+
+fn telemetry(bytes: &[u8]) {
+    if let Ok(read) = batch::decode(bytes) {
+        let again = batch::decode(&batch::encode(&read)).expect("what was read can be written and read again");
+        assert_eq!(again, read);
+    }
+}
+
+/// An error is one JSON object with a code and a sentence.
+fn check_error(error: &CniError) {
+    let json: serde_json::Value = serde_json::from_slice(&error.to_json()).expect("an error is JSON");
+    assert!(json["code"].as_u64().is_some_and(|code| code > 0) && !json["msg"].as_str().unwrap_or_default().is_empty());
+}
