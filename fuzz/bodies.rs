@@ -1,6 +1,8 @@
 //! What each fuzz target does with its bytes. The targets of `cargo fuzz` and the plain tests
 //! share it: a target ends without a panic, and what it read once it reads again in the same way.
 
+#![allow(clippy::expect_used, reason = "a finding is a panic")]
+
 use istio_cni_otel::domain::decision::{Decision, decide};
 use istio_cni_otel::domain::pod::{Container, PodFacts};
 use istio_cni_otel::domain::render_nft;
@@ -16,8 +18,11 @@ use istio_cni_otel::wire::result::print;
 use istio_cni_otel::wire::spool::{Item, Reader, record};
 use std::net::IpAddr;
 
+/// What a target does with its bytes.
+pub type Body = fn(&[u8]);
+
 /// Every target: its name, which is also its corpus', and its body.
-pub const ALL: [(&str, fn(&[u8])); 5] = [
+pub const ALL: [(&str, Body); 5] = [
     ("configuration", configuration),
     ("args", arguments),
     ("annotations", annotations),

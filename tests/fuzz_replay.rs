@@ -1,6 +1,8 @@
 //! The fuzz targets without a fuzzer: every file of every corpus, and mutations of them drawn from
 //! a fixed seed, so that a run is the same everywhere. `ISTIO_CNI_FUZZ_ROUNDS` makes it longer.
 
+#![expect(clippy::unwrap_used, reason = "tests assert by panicking")]
+
 #[path = "../fuzz/bodies.rs"]
 mod bodies;
 
@@ -73,7 +75,7 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
     files.iter().map(|file| std::fs::read(file).unwrap()).collect()
 }
 
-fn try_on(target: &str, body: fn(&[u8]), bytes: &[u8]) {
+fn try_on(target: &str, body: bodies::Body, bytes: &[u8]) {
     assert!(catch_unwind(|| body(bytes)).is_ok(), "{target} fails on {:?}", String::from_utf8_lossy(bytes));
 }
 

@@ -1,6 +1,6 @@
 //! The plugin and a node agent that answers, refuses, hangs, talks nonsense or is not there.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests assert by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests assert by panicking")]
 
 mod support;
 

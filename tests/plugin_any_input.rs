@@ -1,8 +1,6 @@
 //! Whatever a runtime gives the real plugin: it answers with one JSON document or, where the
 //! protocol says so, with nothing; it never panics, and standard error is JSON lines.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests assert by panicking")]
-
 mod support;
 
 use proptest::prelude::*;

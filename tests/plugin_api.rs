@@ -1,8 +1,6 @@
 //! The plugin on its own against an API server in every mood: each ends within its bounds, with an
 //! error that says what to do, and without a rule left behind.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests assert by panicking")]
-
 mod support;
 
 use istio_cni_otel::domain::step::ErrorType;

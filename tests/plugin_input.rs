@@ -1,8 +1,6 @@
 //! What the plugin makes of a runtime's environment and of standard input: the table of errors,
 //! versions and results, on the real binary.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests assert by panicking")]
-
 mod support;
 
 use serde_json::{Value, json};

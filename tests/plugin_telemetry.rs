@@ -1,7 +1,7 @@
 //! What the plugin tells of a call: its trace, its links, its log lines, and where they wait when
 //! there is no agent.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests assert by panicking")]
+#![expect(clippy::panic, reason = "tests assert by panicking")]
 
 mod support;
 
