@@ -19,6 +19,15 @@ use std::time::{Duration, Instant};
 use support::*;
 
 fn says(result: Result<Outcome, Failure>) -> Mood {
+    Mood::Says(conclusion(result))
+}
+
+fn rushes(result: Result<Outcome, Failure>) -> Mood {
+    Mood::Rushes(conclusion(result))
+}
+
+/// A conclusion's frame, with a link that the pod's annotations gave.
+fn conclusion(result: Result<Outcome, Failure>) -> Vec<u8> {
     let link = TraceLink {
         trace_id: TraceId([7; 16]),
         span_id: SpanId([8; 8]),
@@ -28,7 +37,7 @@ fn says(result: Result<Outcome, Failure>) -> Mood {
         baggage: Vec::new(),
     };
     let conclusion = Conclusion { pod_uid: Some(UID.to_owned()), links: vec![link], result };
-    Mood::Says(frame(Kind::Conclusion, &encode_conclusion(&conclusion).unwrap()).unwrap())
+    frame(Kind::Conclusion, &encode_conclusion(&conclusion).unwrap()).unwrap()
 }
 
 fn failure(step: Step, error_type: ErrorType, message: &str) -> Failure {
@@ -94,7 +103,8 @@ fn moods() -> Vec<(Mood, ErrorType, &'static str)> {
         (Mood::Says(frame(Kind::Call, b"{}").unwrap()), ErrorType::AgentProtocol, "instead of a conclusion"),
         (Mood::Says(b"R\xff\xff\xff\xff".to_vec()), ErrorType::AgentProtocol, "is no answer of a node agent"),
         (Mood::Says(b"R\0\0\0\x09{".to_vec()), ErrorType::AgentTimeout, "did not answer within"),
-        (says(Err(busy)), ErrorType::AgentBusy, "at its limit of requests under way"),
+        (says(Err(busy.clone())), ErrorType::AgentBusy, "at its limit of requests under way"),
+        (rushes(Err(busy)), ErrorType::AgentBusy, "at its limit of requests under way"),
     ]
 }
 

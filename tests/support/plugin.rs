@@ -212,6 +212,8 @@ pub enum Mood {
     Says(Vec<u8>),
     /// Reads the call and says nothing until the caller hangs up.
     Silent,
+    /// Sends these bytes without reading anything, and hangs up.
+    Rushes(Vec<u8>),
     /// Hangs up at once.
     HangsUp,
 }
@@ -244,8 +246,13 @@ pub fn agent(node: &Node, mood: Mood) -> Receiver<Heard> {
 }
 
 fn converse(mut connection: Connection, mood: &Mood) -> Option<Heard> {
-    if matches!(mood, Mood::HangsUp) {
-        return None;
+    match mood {
+        Mood::HangsUp => return None,
+        Mood::Rushes(bytes) => {
+            connection.send(bytes).unwrap();
+            return None;
+        }
+        Mood::Says(_) | Mood::Silent => {}
     }
     let mut head = [0; HEADER];
     let descriptor = connection.receive_with(&mut head).ok()?.is_some();
