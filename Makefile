@@ -44,7 +44,7 @@ lint: have-cargo ## Format, clippy, licences and sources of the dependencies
 .PHONY: bench
 bench: build ## Prints medians and ratios of an ADD, measured in one run
 	cargo rustc --locked --release --example empty -- $(STATIC)
-	cargo bench --locked --bench add -- $(abspath $(RELEASE))
+	cargo run --quiet --locked --release --example bench -- $(abspath $(RELEASE))
 
 .PHONY: prerequisites
 prerequisites:
