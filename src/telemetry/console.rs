@@ -85,7 +85,8 @@ pub fn tab_line(record: &LogRecord, scope: &str) -> String {
     if !record.trace_id.is_empty() {
         push_label(&mut line, "trace_id", &hex(&record.trace_id));
     }
-    let shown = [keys::POD_NAME, keys::POD_NAMESPACE, keys::POD_UID].map(keys::Key::as_str);
+    // The problem is part of the message already, and long.
+    let shown = [keys::POD_NAME, keys::POD_NAMESPACE, keys::POD_UID, keys::EXCEPTION_MESSAGE].map(keys::Key::as_str);
     for kv in record.attributes.iter().filter(|kv| !shown.contains(&kv.key.as_str())) {
         push_label(&mut line, &kv.key, &text_of(kv.value.as_ref()));
     }

@@ -6,6 +6,7 @@ pub mod batch;
 pub mod console;
 pub mod console_writer;
 mod core;
+pub mod dependency_log;
 mod drops;
 pub mod event;
 mod export;

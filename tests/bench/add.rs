@@ -3,7 +3,12 @@
 //! The ways are measured in turn, round by round, so that a busy moment hits all of them alike.
 //! `BENCH_ROUNDS` sets the number of rounds (40), `REFERENCE_PLUGIN` names a plugin to compare with.
 
-#![expect(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a measure that cannot be taken ends the run; it prints its table")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a measure that cannot be taken ends the run; it prints its table"
+)]
 
 mod measure;
 mod world;

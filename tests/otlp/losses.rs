@@ -1,0 +1,196 @@
+//! A collector that is away, slow or refusing costs losses that are counted to the item, and
+//! nothing else.
+
+use crate::scene::{FLUSH, enrolled, lost, lost_in_all, start};
+use crate::support::{Answer, Collector, Speaks};
+use istio_cni_otel::telemetry::metrics::Signal;
+use istio_cni_otel::telemetry::resource::Origin;
+use istio_cni_otel::telemetry::story::Batch;
+use std::time::{Duration, Instant};
+
+const GRPC: (Speaks, &str) = (Speaks::Grpc, "grpc");
+const HTTP: (Speaks, &str) = (Speaks::Http, "http/protobuf");
+
+fn many(spans: usize) -> Batch {
+    let mut batch = enrolled();
+    let span = batch.spans.remove(0);
+    Batch { spans: vec![span; spans], ..Batch::default() }
+}
+
+#[tokio::test]
+async fn nobody_there_costs_counted_items() {
+    for (_, protocol) in [GRPC, HTTP] {
+        // A port that was free a moment ago, and that nobody serves.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (telemetry, screen) = start(&[
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &format!("http://{free}")),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10"),
+            ("OTEL_BSP_EXPORT_TIMEOUT", "100"),
+        ]);
+        telemetry.ingest(many(100), Origin::Agent);
+        telemetry.shutdown(FLUSH).await;
+        assert_eq!(lost_in_all(&telemetry, Signal::Traces), 100, "{:?}", lost(&telemetry, Signal::Traces));
+        assert!(
+            lost(&telemetry, Signal::Traces).iter().all(|(reason, _)| ["export_failed", "shutdown"].contains(reason))
+        );
+        let text = screen.text();
+        assert_eq!(text.matches("cannot send traces").count(), 1, "{text}");
+        assert!(text.contains("lost ") && text.contains(" items of traces: export_failed"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_for_good_is_not_repeated() {
+    for ((speaks, protocol), refusal) in [(GRPC, 16), (GRPC, 8), (HTTP, 401), (HTTP, 500)] {
+        let collector = Collector::start(speaks, None).await;
+        collector.answer([Answer::Refuse(refusal)], Answer::Take);
+        let (telemetry, _) = start(&[
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &format!("{}/traces", collector.url())),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+        ]);
+        telemetry.ingest(many(3), Origin::Agent);
+        collector.until("the refused request", |received| received.len() == 1).await;
+        telemetry.ingest(many(2), Origin::Agent);
+        assert_eq!(collector.spans(2).await.len(), 2, "the second request, not the first once more");
+        telemetry.shutdown(FLUSH).await;
+        assert_eq!(lost(&telemetry, Signal::Traces), [("export_failed", 3)], "{refusal}");
+        assert_eq!(collector.received().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_passing_failure_is_tried_again() {
+    for ((speaks, protocol), refusal) in [(GRPC, 14), (GRPC, 4), (HTTP, 503), (HTTP, 429)] {
+        let collector = Collector::start(speaks, None).await;
+        collector.answer([Answer::Refuse(refusal), Answer::Refuse(refusal)], Answer::Take);
+        let (telemetry, _) = start(&[
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &format!("{}/traces", collector.url())),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+        ]);
+        telemetry.ingest(many(3), Origin::Agent);
+        assert_eq!(collector.spans(3).await.len(), 3);
+        telemetry.shutdown(FLUSH).await;
+        assert_eq!(lost_in_all(&telemetry, Signal::Traces), 0);
+        assert_eq!(collector.received().len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_collector_that_wants_time_gets_it() {
+    for ((speaks, protocol), refusal) in [(GRPC, 8), (HTTP, 429)] {
+        let collector = Collector::start(speaks, None).await;
+        collector.answer([Answer::ComeAgain(refusal, 1)], Answer::Take);
+        let (telemetry, _) = start(&[
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &format!("{}/traces", collector.url())),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+        ]);
+        let begun = Instant::now();
+        telemetry.ingest(many(1), Origin::Agent);
+        collector.spans(1).await;
+        assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+        telemetry.shutdown(FLUSH).await;
+        assert_eq!(lost_in_all(&telemetry, Signal::Traces), 0);
+    }
+}
+
+#[tokio::test]
+async fn items_that_the_collector_rejects_are_counted_and_told() {
+    for (speaks, protocol) in [GRPC, HTTP] {
+        let collector = Collector::start(speaks, None).await;
+        collector.answer([], Answer::Reject(2, "too old"));
+        let (telemetry, screen) = start(&[
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &format!("{}/traces", collector.url())),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+        ]);
+        telemetry.ingest(many(5), Origin::Agent);
+        telemetry.shutdown(FLUSH).await;
+        assert_eq!(lost(&telemetry, Signal::Traces), [("rejected", 2)]);
+        assert!(screen.text().contains("the collector rejected 2 items of traces: too old"), "{}", screen.text());
+    }
+}
+
+#[tokio::test]
+async fn a_collector_that_hangs_never_holds_up_a_request() {
+    for (speaks, protocol) in [GRPC, HTTP] {
+        let collector = Collector::start(speaks, None).await;
+        collector.answer([], Answer::Hang);
+        let (telemetry, _) = start(&[
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &format!("{}/traces", collector.url())),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "20"),
+            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10"),
+        ]);
+        telemetry.ingest(many(10), Origin::Agent);
+        collector.until("the first request", |received| received.len() == 1).await;
+        // Ten are on their way for ever, twenty fit the queue. Nothing awaits here, so whatever
+        // waited for the collector would wait for ever.
+        telemetry.ingest(many(50), Origin::Agent);
+        telemetry.ingest(many(1), Origin::Agent);
+        assert_eq!(lost(&telemetry, Signal::Traces), [("queue_full", 31)]);
+        let begun = Instant::now();
+        telemetry.shutdown(Duration::from_millis(200)).await;
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert_eq!(lost(&telemetry, Signal::Traces), [("queue_full", 31), ("shutdown", 30)]);
+        telemetry.ingest(many(2), Origin::Agent);
+        assert_eq!(lost(&telemetry, Signal::Traces), [("queue_full", 31), ("shutdown", 32)]);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_given_up() {
+    for (speaks, protocol) in [GRPC, HTTP] {
+        let collector = Collector::start(speaks, None).await;
+        collector.answer([Answer::Hang], Answer::Take);
+        let (telemetry, _) = start(&[
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &format!("{}/traces", collector.url())),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "50"),
+        ]);
+        telemetry.ingest(many(4), Origin::Agent);
+        assert_eq!(collector.spans(4).await.len(), 4, "sent again after the time limit of one attempt");
+        telemetry.shutdown(FLUSH).await;
+        assert_eq!(lost_in_all(&telemetry, Signal::Traces), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_collector_that_comes_late_gets_what_waits() {
+    for (speaks, protocol) in [GRPC, HTTP] {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (telemetry, _) = start(&[
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &format!("http://{free}/traces")),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+        ]);
+        telemetry.ingest(many(7), Origin::Agent);
+        tokio::time::timeout(FLUSH, telemetry.room()).await.unwrap();
+        let collector = Collector::start_at(free, speaks, None).await;
+        assert_eq!(collector.spans(7).await.len(), 7);
+        telemetry.shutdown(FLUSH).await;
+        assert_eq!(lost_in_all(&telemetry, Signal::Traces), 0);
+    }
+}
+
+#[tokio::test]
+async fn shutting_down_sends_all_that_waits() {
+    for (speaks, protocol) in [GRPC, HTTP] {
+        let collector = Collector::start(speaks, None).await;
+        let (telemetry, _) = start(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url()),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+            ("OTEL_BSP_SCHEDULE_DELAY", "3600000"),
+            ("OTEL_BLRP_SCHEDULE_DELAY", "3600000"),
+            ("OTEL_METRIC_EXPORT_INTERVAL", "3600000"),
+            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "100"),
+        ]);
+        telemetry.ingest(many(99), Origin::Agent);
+        telemetry.ingest(enrolled(), Origin::Plugin);
+        telemetry.shutdown(FLUSH).await;
+        assert_eq!(collector.spans(101).await.len(), 101);
+        assert!(collector.logs(4).await.iter().any(|log| log.event_name == "istio_cni.step.done"));
+        assert!(!collector.metrics().await.is_empty());
+        for signal in Signal::ALL {
+            assert_eq!(lost_in_all(&telemetry, signal), 0, "{signal:?}");
+        }
+    }
+}
