@@ -101,6 +101,21 @@ fn the_runtimes_trace_context_becomes_a_link() {
 }
 
 #[test]
+fn the_propagators_say_what_of_the_environment_is_read() {
+    for (propagators, links, baggage) in [("baggage", 0, 0), ("none", 0, 0), ("tracecontext", 1, 0)] {
+        let node = Node::with_pod(&pod(json!({})))
+            .env("OTEL_PROPAGATORS", propagators)
+            .env("TRACEPARENT", PARENT)
+            .env("BAGGAGE", "user=me");
+        let told = standalone_add(&node);
+        let found = &span(&told, "cni.add").links;
+        assert_eq!(found.len(), links, "{propagators}");
+        let members = found.iter().flat_map(|link| &link.attributes).filter(|kv| kv.key.contains(".baggage."));
+        assert_eq!(members.count(), baggage, "{propagators}");
+    }
+}
+
+#[test]
 fn the_runtimes_trace_context_becomes_the_parent_when_that_is_set() {
     let node = Node::with_pod(&pod(json!({}))).env("TRACEPARENT", PARENT).conf("trace_parent", json!("parent"));
     let told = standalone_add(&node);

@@ -16,6 +16,7 @@ use crate::k8s::cache::PodCache;
 use crate::k8s::client::ApiClient;
 use crate::k8s::lookup::{BlockingApi, Pods};
 use crate::telemetry::agent_event::AgentEvent;
+use crate::telemetry::dependency_log;
 use crate::telemetry::pipeline::{Setup, Telemetry};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -91,6 +92,7 @@ impl Agent {
             .map_err(threads)?;
         let version = setup.identity.version.clone();
         let telemetry = Telemetry::start(setup, runtime.handle());
+        dependency_log::install(&telemetry);
         telemetry.event(AgentEvent::Starting { version, node: settings.node.clone() });
         Ok(Agent { settings, runtime, telemetry, backend, started })
     }

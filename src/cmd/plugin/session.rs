@@ -12,6 +12,8 @@ use crate::host::uds::Connection;
 use crate::telemetry::console;
 use crate::telemetry::event::{self, Level};
 use crate::telemetry::keys;
+use crate::telemetry::otlp::env::Env;
+use crate::telemetry::otlp::propagators::Propagators;
 use crate::telemetry::outcome::{CallPath, describe};
 use crate::telemetry::story::{Clock, Open, Story, attribute, random_span_id};
 use crate::wire::args;
@@ -198,8 +200,14 @@ impl<'a> Session<'a> {
 
     /// The runtime's own trace context becomes a link of the call's span, or its parent.
     fn link_environment(&self, open: &Open) {
-        let text = |name| std::env::var(name).unwrap_or_default();
-        let context = trace_context::link(&text("TRACEPARENT"), &text("TRACESTATE"), &text("BAGGAGE"), "environment");
+        let read = |name: &str| std::env::var(name).ok();
+        let propagators = Propagators::from_env(&mut Env::new(&read));
+        if !propagators.trace_context {
+            return;
+        }
+        let text = |name| read(name).unwrap_or_default();
+        let baggage = if propagators.baggage { text("BAGGAGE") } else { String::new() };
+        let context = trace_context::link(&text("TRACEPARENT"), &text("TRACESTATE"), &baggage, "environment");
         let Some(link) = context else { return };
         match self.settings().trace_parent {
             TraceParentMode::Link => open.link(&link),
