@@ -21,7 +21,9 @@ pub fn run(command: &mut Command, stdin: &[u8]) -> Cost {
     command.stdin(Stdio::from(filled(stdin))).stdout(Stdio::null()).stderr(Stdio::null());
     let start = Instant::now();
     let child = command.spawn().expect("the program starts");
-    let (mut status, mut usage) = (0, unsafe { std::mem::zeroed::<libc::rusage>() });
+    let mut status = 0;
+    // SAFETY: rusage is plain numbers, for which all zeros is a value.
+    let mut usage = unsafe { std::mem::zeroed::<libc::rusage>() };
     let pid = libc::pid_t::try_from(child.id()).expect("a process id");
     // SAFETY: both pointers are to live locals; the child is ours and nobody else waits for it.
     let waited = unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) };
