@@ -1,13 +1,19 @@
 //! The demo as a user starts it: real binaries, as root and without.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests assert by panicking")]
+
 use nix::sys::signal::Signal;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const DEMO: &str = env!("CARGO_BIN_EXE_istio-cni-otel");
@@ -55,6 +61,19 @@ impl Installed {
         let mut command = Command::new(self.dir.path().join("istio-cni-otel"));
         command.arg("demo").args(args).env("TMPDIR", self.tmp()).env_remove("NO_COLOR").stdin(Stdio::null());
         command
+    }
+
+    /// The same once there are no more than this many: the kernel ends orphans as soon as it has ended their parent,
+    /// which is not at the same moment.
+    fn leftovers_within(&self, limit: Duration, count: usize) -> Vec<String> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = self.leftovers();
+            if left.len() <= count || Instant::now() > deadline {
+                return left;
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// What is still there of a run: files, mounts, and processes that were told of the directory.
@@ -278,25 +297,11 @@ fn an_interrupted_demo_leaves_nothing() {
 fn a_killed_demo_leaves_an_empty_directory_and_no_process() {
     let installed = Installed::new();
     let mut demo = Running::start(installed.demo(&[]));
-    let line = demo.line_with("✓ the agent");
-    let agent = line.split_once("process ").unwrap().1.split(',').next().unwrap().to_owned();
+    demo.line_with("✓ the agent");
     assert_eq!(demo.end(Signal::SIGKILL), None);
-    assert!(ends_within(&agent, Duration::from_secs(5)), "the agent is still there");
-    let left = installed.leftovers();
+    let left = installed.leftovers_within(Duration::from_secs(5), 1);
     assert_eq!(left.len(), 1, "{left:?}");
     assert_eq!(fs::read_dir(&left[0]).unwrap().count(), 0);
-}
-
-/// The kernel ends it as soon as it has ended its parent, which is not at the same moment.
-fn ends_within(pid: &str, limit: Duration) -> bool {
-    let status = Path::new("/proc").join(pid).join("status");
-    // One that has ended may stay until somebody asks for its status.
-    let runs = || fs::read_to_string(&status).is_ok_and(|status| !status.contains("State:\tZ"));
-    let deadline = Instant::now() + limit;
-    while runs() && Instant::now() < deadline {
-        std::thread::yield_now();
-    }
-    !runs()
 }
 
 #[test]
@@ -333,4 +338,77 @@ fn a_page_whose_address_is_taken_is_refused_before_anything_is_made() {
     let (stdout, stderr) = texts(&output);
     assert_eq!((output.status.code(), stdout.as_str()), (Some(1), ""));
     assert!(stderr.starts_with(&format!("istio-cni-otel: cannot serve the page on {address}")), "{stderr}");
+}
+
+/// A collector that takes everything, and remembers what it was sent where.
+struct Collector {
+    address: SocketAddr,
+    taken: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Collector {
+    fn start() -> Collector {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let remembered = Arc::clone(&taken);
+        let take = move |uri: axum::http::Uri, body: axum::body::Bytes| async move {
+            remembered.lock().unwrap().push((uri.path().to_owned(), body.to_vec()));
+            [(axum::http::header::CONTENT_TYPE, "application/x-protobuf")]
+        };
+        runtime.spawn(async move { axum::serve(listener, axum::Router::new().fallback(take)).await });
+        Collector { address, taken, _runtime: runtime }
+    }
+
+    fn bodies(&self, path: &str) -> Vec<Vec<u8>> {
+        let taken = self.taken.lock().unwrap();
+        taken.iter().filter(|(to, _)| to == path).map(|(_, body)| body.clone()).collect()
+    }
+}
+
+#[test]
+fn a_collector_gets_the_same_trace() {
+    let collector = Collector::start();
+    let installed = Installed::new();
+    let url = format!("http://{}", collector.address);
+    let output = installed.demo(&["--otlp", &url]).output().unwrap();
+    let (stdout, stderr) = texts(&output);
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    assert_shown(&stdout, &["TRACE ", &format!("SENT ON to {url}"), "✓ the collector took "]);
+
+    let id = stdout.split_once("TRACE ").unwrap().1.split(':').next().unwrap();
+    let traces = collector.bodies("/v1/traces").into_iter().flat_map(|body| {
+        let request = ExportTraceServiceRequest::decode(body.as_slice()).unwrap();
+        request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans)
+    });
+    let of_pod = traces.filter(|span| span.trace_id.iter().map(|byte| format!("{byte:02x}")).collect::<String>() == id);
+    let names: BTreeSet<String> = of_pod.map(|span| span.name).collect();
+    for name in ["cni.add", "agent.call", "rules.apply", "rules.verify", "cni.check", "cni.del"] {
+        assert!(names.contains(name), "{name} is not among {names:?}");
+    }
+    assert!(!collector.bodies("/v1/metrics").is_empty() && !collector.bodies("/v1/logs").is_empty());
+}
+
+#[test]
+fn a_collector_that_is_not_there_is_an_error_in_the_end() {
+    // A port that was free a moment ago, and is nobody's.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let installed = Installed::new();
+    let output = installed.demo(&["--otlp", &format!("http://{address}")]).output().unwrap();
+    let (stdout, stderr) = texts(&output);
+    assert_eq!(output.status.code(), Some(1), "{stdout}");
+    assert!(stderr.starts_with(&format!("istio-cni-otel: the collector http://{address}")), "{stderr}");
+    assert!(!stdout.contains("SENT ON") && !stdout.contains("All as it should be"), "{stdout}");
+    assert_eq!(installed.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn an_address_that_is_no_collectors_is_refused_before_anything_is_made() {
+    let installed = Installed::new();
+    let output = installed.demo(&["--otlp", "localhost"]).output().unwrap();
+    let (stdout, stderr) = texts(&output);
+    assert_eq!((output.status.code(), stdout.as_str()), (Some(1), ""), "{stderr}");
+    assert!(stderr.contains("cannot send to \"localhost\""), "{stderr}");
 }

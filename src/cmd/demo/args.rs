@@ -14,12 +14,19 @@ pub const HOLD_NETNS: &str = "--hold-netns";
 #[command(after_help = "Examples:
   istio-cni-otel demo                                look at it
   istio-cni-otel demo --serve                        and again in a browser, until Ctrl-C
+  istio-cni-otel demo --otlp http://localhost:4318   and send the trace to a collector
 
 Exit status: 0 all was as it should be, 1 something was not (one sentence says what), 130 interrupted.")]
 pub struct DemoArgs {
     /// Afterwards, keep a page with the traces and log lines at this address of loopback, until Ctrl-C
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:0", value_parser = loopback)]
     pub serve: Option<SocketAddr>,
+
+    /// Also send what the agent exports to this collector: OTLP over gRPC at port 4317, else over HTTP, unless
+    /// OTEL_EXPORTER_OTLP_PROTOCOL says grpc or http/protobuf; its headers and certificates are taken from the other
+    /// OTEL_EXPORTER_OTLP_ variables
+    #[arg(long, value_name = "URL")]
+    pub otlp: Option<String>,
 
     /// Holds a network namespace whose only user has this id, until standard input ends
     #[arg(long, value_name = "UID", hide = true, exclusive = true)]

@@ -5,6 +5,7 @@ mod api;
 pub mod args;
 mod closing;
 mod drift;
+mod forward;
 mod isolate;
 mod metrics;
 mod out;
@@ -24,6 +25,7 @@ mod world;
 use super::cli::fail;
 use anyhow::{Context, Result, bail};
 use args::DemoArgs;
+use forward::Forwarder;
 use isolate::{Users, isolate};
 use out::Out;
 use page::Page;
@@ -82,8 +84,9 @@ fn play(args: DemoArgs) -> Result<()> {
             })?),
             None => None,
         };
+        let forwarder = args.otlp.as_deref().map(Forwarder::start).transpose()?;
         let page = tokio::select! {
-            page = show(&mut out, users, plugin) => page?,
+            page = show(&mut out, users, plugin, forwarder) => page?,
             _ = interrupt.recv() => bail!(Interrupted),
             _ = terminate.recv() => bail!(Interrupted),
         };
@@ -110,7 +113,7 @@ fn find_plugin() -> Result<PathBuf> {
 }
 
 /// The whole demo, from the first line to the last; everything that it made is gone when it returns.
-async fn show(out: &mut Out, users: Users, plugin: PathBuf) -> Result<Page> {
+async fn show(out: &mut Out, users: Users, plugin: PathBuf, forwarder: Option<Forwarder>) -> Result<Page> {
     let begun = Instant::now();
     out.title("istio-cni-otel demo:", "a meshed pod's network, set up on this machine in namespaces of its own")?;
     out.heading("THE NODE")?;
@@ -118,7 +121,7 @@ async fn show(out: &mut Out, users: Users, plugin: PathBuf) -> Result<Page> {
         out.done("a user namespace, in which you are root, and nowhere else")?;
         out.done("one user for each pod, as you are only one: the application of web-0, the proxy of web-1")?;
     }
-    let mut stage = Stage::set(out, users, plugin).await?;
+    let mut stage = Stage::set(out, users, plugin, forwarder.as_ref().map(Forwarder::onward)).await?;
 
     scenes::add(out, &stage, &stage.meshed).await?;
     let mut packets = vec![(stage.meshed.name(), scenes::packets(out, &stage, &stage.meshed)?)];
@@ -134,6 +137,11 @@ async fn show(out: &mut Out, users: Users, plugin: PathBuf) -> Result<Page> {
     stage.stop_agent().await?;
     let page = closing::tell(out, &stage, packets)?;
     stage.clear()?;
+    if let Some(forwarder) = forwarder {
+        let (collector, sent) = forwarder.finish().await?;
+        out.heading(&format!("SENT ON to {collector}"))?;
+        out.done(&format!("the collector took {sent}"))?;
+    }
 
     out.heading(&format!("All as it should be, in {:.1} s; nothing is left behind.", begun.elapsed().as_secs_f64()))?;
     Ok(page)

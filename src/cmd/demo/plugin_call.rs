@@ -2,6 +2,7 @@
 
 use super::pods::{NAMESPACE, Pod};
 use super::world::{Addresses, Sandbox};
+use crate::host::child::killed_with_us;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -57,7 +58,9 @@ impl Runtime {
         let plugin_dir = self.plugin.parent().unwrap_or(Path::new("/"));
         self.calls.fetch_add(1, Ordering::Relaxed);
         let begun = Instant::now();
-        let mut child = Command::new(&self.plugin)
+        let mut plugin = Command::new(&self.plugin);
+        killed_with_us(plugin.as_std_mut());
+        let mut child = plugin
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("CNI_COMMAND", command)

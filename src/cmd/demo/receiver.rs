@@ -1,6 +1,8 @@
 //! An OTLP receiver (HTTP/protobuf on loopback) that keeps what the agent exports.
 
+use super::forward::Onward;
 use super::metrics::Metrics;
+use crate::telemetry::otlp::request::Request;
 use anyhow::{Context, Result, bail};
 use axum::Router;
 use axum::body::Bytes;
@@ -41,6 +43,7 @@ struct Shared {
     received: Mutex<Received>,
     /// How many requests were kept.
     count: watch::Sender<usize>,
+    onward: Option<Onward>,
 }
 
 impl Shared {
@@ -50,11 +53,11 @@ impl Shared {
 }
 
 impl Receiver {
-    /// Listens on a free port of loopback, until the runtime ends.
-    pub async fn start() -> Result<Receiver> {
+    /// Listens on a free port of loopback, until the runtime ends. Each request also goes `onward`.
+    pub async fn start(onward: Option<Onward>) -> Result<Receiver> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("cannot listen on 127.0.0.1")?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared { received: Mutex::default(), count: watch::Sender::new(0) });
+        let shared = Arc::new(Shared { received: Mutex::default(), count: watch::Sender::new(0), onward });
         let routes = Router::new()
             .route("/v1/{signal}", post(export))
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
@@ -102,40 +105,38 @@ async fn export(
     if !is_protobuf || headers.contains_key(header::CONTENT_ENCODING) {
         return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
     }
-    let kept = match signal.as_str() {
-        "traces" => keep_traces(&shared, &body),
-        "metrics" => keep_metrics(&shared, &body),
-        "logs" => keep_logs(&shared, &body),
+    let request = match signal.as_str() {
+        "traces" => ExportTraceServiceRequest::decode(body).map(Request::Traces),
+        "metrics" => ExportMetricsServiceRequest::decode(body).map(Request::Metrics),
+        "logs" => ExportLogsServiceRequest::decode(body).map(Request::Logs),
         _ => return StatusCode::NOT_FOUND.into_response(),
     };
-    if kept.is_err() {
-        return StatusCode::BAD_REQUEST.into_response();
+    let Ok(request) = request else { return StatusCode::BAD_REQUEST.into_response() };
+    if let Some(onward) = &shared.onward {
+        // Where the forwarder has ended it says why at the end.
+        let _ended = onward.send(Some(request.clone()));
     }
+    shared.received().keep(request);
     shared.count.send_modify(|count| *count += 1);
     // The empty message: everything was accepted.
     ([(header::CONTENT_TYPE, "application/x-protobuf")], Bytes::new()).into_response()
 }
 
-fn keep_traces(shared: &Shared, body: &[u8]) -> Result<(), prost::DecodeError> {
-    let request = ExportTraceServiceRequest::decode(body)?;
-    let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
-    shared.received().spans.extend(scopes.flat_map(|scope| scope.spans));
-    Ok(())
-}
-
-fn keep_logs(shared: &Shared, body: &[u8]) -> Result<(), prost::DecodeError> {
-    let request = ExportLogsServiceRequest::decode(body)?;
-    let scopes = request.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
-    shared.received().logs.extend(scopes.flat_map(|scope| scope.log_records));
-    Ok(())
-}
-
-fn keep_metrics(shared: &Shared, body: &[u8]) -> Result<(), prost::DecodeError> {
-    let request = ExportMetricsServiceRequest::decode(body)?;
-    let scopes = request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
-    let mut received = shared.received();
-    for metric in scopes.flat_map(|scope| scope.metrics) {
-        received.metrics.take(metric);
+impl Received {
+    fn keep(&mut self, request: Request) {
+        match request {
+            Request::Traces(request) => {
+                let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
+                self.spans.extend(scopes.flat_map(|scope| scope.spans));
+            }
+            Request::Logs(request) => {
+                let scopes = request.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
+                self.logs.extend(scopes.flat_map(|scope| scope.log_records));
+            }
+            Request::Metrics(request) => {
+                let scopes = request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
+                scopes.flat_map(|scope| scope.metrics).for_each(|metric| self.metrics.take(metric));
+            }
+        }
     }
-    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::agent_process::{AgentProcess, Surroundings};
 use super::api::Api;
+use super::forward::Onward;
 use super::isolate::Users;
 use super::out::Out;
 use super::packets::{LISTENERS, Probe, Redirection, Sender, plan};
@@ -43,13 +44,13 @@ pub struct Stage {
 
 impl Stage {
     /// Sets everything up, and tells it.
-    pub async fn set(out: &mut Out, users: Users, plugin: PathBuf) -> Result<Stage> {
+    pub async fn set(out: &mut Out, users: Users, plugin: PathBuf, onward: Option<Onward>) -> Result<Stage> {
         let scratch = Scratch::new()?;
         let namespaces = scratch.dir("netns")?;
         let peer = Peer::new(namespaces.join("peer"))?;
         let pods = Pods::new(users, peer.ipv6)?;
         let api = Api::start(pods.all()).await?;
-        let receiver = Receiver::start().await?;
+        let receiver = Receiver::start(onward).await?;
         out.done(&format!(
             "API server with {} pods on http://{}, OTLP receiver on http://{}",
             pods.all().count(),

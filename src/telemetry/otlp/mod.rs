@@ -16,11 +16,11 @@ mod pairs;
 pub mod propagators;
 pub(super) mod queue;
 pub(super) mod quiet;
-pub(super) mod request;
+pub(crate) mod request;
 pub mod sampler;
-pub(super) mod stop;
+pub(crate) mod stop;
 mod tls;
-mod transport;
+pub(crate) mod transport;
 pub(super) mod worker;
 
 /// What the collector sees of us.

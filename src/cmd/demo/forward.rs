@@ -1,0 +1,139 @@
+//! Sends on to a collector what the agent exports, by the same transport as the agent's own.
+
+use crate::telemetry::otlp::config::{Config, Export};
+use crate::telemetry::otlp::request::Request;
+use crate::telemetry::otlp::stop::stop;
+use crate::telemetry::otlp::transport::Transport;
+use anyhow::{Context, Result, anyhow, bail};
+use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
+
+/// How long a collector may take for one request, with all attempts.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The way onward: requests, and at last the end.
+pub type Onward = UnboundedSender<Option<Request>>;
+
+/// Sends requests on, one after the other.
+pub struct Forwarder {
+    /// The collector's address for people, and the protocol.
+    collector: String,
+    onward: Onward,
+    task: JoinHandle<Result<Sent>>,
+}
+
+/// How much the collector took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    pub spans: usize,
+    pub logs: usize,
+    pub metrics: usize,
+}
+
+impl Forwarder {
+    /// To the collector at `url`. Protocol, headers and certificates are those of the caller's `OTEL_*` variables.
+    pub fn start(url: &str) -> Result<Forwarder> {
+        let ways = Ways::new(url, &|name| std::env::var(name).ok())?;
+        let collector = ways.shown();
+        let (onward, requests) = unbounded_channel();
+        Ok(Forwarder { collector, onward, task: tokio::spawn(run(ways, requests)) })
+    }
+
+    /// Where requests go in.
+    pub fn onward(&self) -> Onward {
+        self.onward.clone()
+    }
+
+    /// Waits until everything is sent; says where to, and how much.
+    pub async fn finish(self) -> Result<(String, Sent)> {
+        // Where the task has ended already it says why.
+        let _ended = self.onward.send(None);
+        let sent = self.task.await.context("the sending to the collector broke off")?;
+        let sent = sent.with_context(|| format!("the collector {} did not take the telemetry", self.collector))?;
+        Ok((self.collector, sent))
+    }
+}
+
+struct Ways {
+    traces: Transport,
+    logs: Transport,
+    metrics: Transport,
+    collector: String,
+}
+
+impl Ways {
+    fn new(url: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Ways> {
+        let lookup = |name: &str| match name {
+            "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(url.to_owned()),
+            // The address was given, for all signals.
+            _ if name.ends_with("_ENDPOINT") || !name.starts_with("OTEL_EXPORTER_OTLP_") => None,
+            _ => env(name),
+        };
+        let (config, warnings) = Config::from_env(&lookup);
+        if let Some(warning) = warnings.first() {
+            bail!("cannot send to {url:?}: {}: {}", warning.variable, warning.problem);
+        }
+        let collector = config.traces.as_ref().map(describe).unwrap_or_default();
+        let way = |export: Option<Export>| {
+            let export = export.ok_or_else(|| anyhow!("cannot send to {url:?}: it is no address of a collector"))?;
+            Ok::<_, anyhow::Error>(Transport::new(export, config.retry))
+        };
+        Ok(Ways { traces: way(config.traces)?, logs: way(config.logs)?, metrics: way(config.metrics)?, collector })
+    }
+
+    fn shown(&self) -> String {
+        self.collector.clone()
+    }
+
+    fn of(&mut self, request: &Request) -> &mut Transport {
+        match request {
+            Request::Traces(_) => &mut self.traces,
+            Request::Logs(_) => &mut self.logs,
+            Request::Metrics(_) => &mut self.metrics,
+        }
+    }
+}
+
+fn describe(export: &Export) -> String {
+    format!("{} ({})", export.endpoint.shown(), export.endpoint.protocol.name())
+}
+
+async fn run(mut ways: Ways, mut requests: UnboundedReceiver<Option<Request>>) -> Result<Sent> {
+    let (_never, stop) = stop();
+    let mut sent = Sent::default();
+    while let Some(Some(request)) = requests.recv().await {
+        sent.count(&request);
+        let answer = ways.of(&request).export(request, PATIENCE, &stop).await;
+        let accepted = answer.map_err(|error| anyhow!(error.problem))?;
+        if accepted.rejected > 0 {
+            bail!("it rejected {} items: {}", accepted.rejected, accepted.message);
+        }
+    }
+    Ok(sent)
+}
+
+impl Sent {
+    fn count(&mut self, request: &Request) {
+        match request {
+            Request::Traces(request) => {
+                let scopes = request.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
+                self.spans += scopes.map(|scope| scope.spans.len()).sum::<usize>();
+            }
+            Request::Logs(request) => {
+                let scopes = request.resource_logs.iter().flat_map(|resource| &resource.scope_logs);
+                self.logs += scopes.map(|scope| scope.log_records.len()).sum::<usize>();
+            }
+            Request::Metrics(request) => {
+                let scopes = request.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics);
+                self.metrics += scopes.map(|scope| scope.metrics.len()).sum::<usize>();
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Sent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} spans, {} log records and {} metrics", self.spans, self.logs, self.metrics)
+    }
+}
