@@ -28,18 +28,18 @@ impl InFlight {
         })
     }
 
-    /// Waits until nothing is under way; false when it took longer than `limit`.
-    pub fn drained(&self, limit: Duration) -> bool {
+    /// Waits until nothing is under way, at most for `limit`; how much is left then.
+    pub fn drained(&self, limit: Duration) -> usize {
         let deadline = Instant::now() + limit;
         let mut count = self.lock();
         while *count > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return false;
+                return *count;
             }
             count = self.left.wait_timeout(count, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        true
+        0
     }
 
     fn lock(&self) -> MutexGuard<'_, usize> {
@@ -65,12 +65,12 @@ mod tests {
         let two = under_way.enter().unwrap();
         assert!(under_way.enter().is_none());
         drop(one);
-        assert!(!under_way.drained(Duration::from_millis(1)));
+        assert_eq!(under_way.drained(Duration::from_millis(1)), 1);
         let waiting = {
             let under_way = under_way.clone();
             std::thread::spawn(move || under_way.drained(Duration::from_secs(60)))
         };
         drop(two);
-        assert!(waiting.join().unwrap());
+        assert_eq!(waiting.join().unwrap(), 0);
     }
 }

@@ -7,6 +7,8 @@ mod http;
 mod inflight;
 mod pods;
 mod readiness;
+mod run;
 mod server;
 mod service;
+mod spool;
 mod tasks;

@@ -1,7 +1,7 @@
 //! The watch of this node's pods as a task of the agent: what it has to tell becomes log events,
 //! metrics and readiness.
 
-use super::readiness::Token;
+use super::readiness::{Readiness, Token};
 use crate::domain::failure::Classify;
 use crate::domain::prune::prune;
 use crate::k8s::cache::PodCache;
@@ -17,11 +17,12 @@ const RESOURCE: &str = "pods";
 
 /// Who hears of the watch.
 pub struct Watched {
-    pub telemetry: Telemetry,
+    telemetry: Telemetry,
+    readiness: Arc<Readiness>,
     /// Held until all pods are known for the first time.
-    pub token: Option<Token>,
+    token: Option<Token>,
     /// When the process began.
-    pub started: Instant,
+    started: Instant,
 }
 
 /// Watches for ever.
@@ -37,6 +38,12 @@ pub async fn watch(
 }
 
 impl Watched {
+    /// Holds readiness back until all pods are known for the first time.
+    pub fn new(telemetry: Telemetry, readiness: Arc<Readiness>, started: Instant) -> Watched {
+        let token = Some(readiness.token("this node's pods"));
+        Watched { telemetry, readiness, token, started }
+    }
+
     fn tell(&mut self, news: &News<'_>) {
         match news {
             News::Heard => self.telemetry.metrics().watch_synced(RESOURCE),
@@ -54,7 +61,7 @@ impl Watched {
     fn synced(&mut self, objects: usize) {
         self.telemetry.metrics().watch_synced(RESOURCE);
         self.telemetry.event(AgentEvent::WatchSynced { resource: RESOURCE.to_owned(), objects });
-        if self.token.take().is_some() {
+        if self.token.take().is_some() && self.readiness.waiting_for().is_empty() {
             let uptime_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.telemetry.event(AgentEvent::Ready { uptime_ms });
         }

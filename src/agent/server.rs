@@ -84,8 +84,8 @@ fn handle(stream: UnixStream, service: &Service) {
         Err(_) => return,
     }
     let (call, netns) = match receive(&mut connection) {
-        Ok(Opening::Call(call, netns)) => (*call, netns),
-        Ok(Opening::Telemetry(bytes)) => return ingest(&bytes, service),
+        Ok(Received::Call(call, netns)) => (call, netns),
+        Ok(Received::Telemetry(bytes)) => return ingest(&bytes, service),
         // Somebody only looked whether we are there.
         Err(ReceiveError::Nothing) => return,
         Err(error) => return service.telemetry.event(unreadable(&mut connection, &error)),
@@ -100,7 +100,9 @@ fn handle(stream: UnixStream, service: &Service) {
 
 /// The caller's own telemetry, after its answer. A caller that died meanwhile has none.
 fn take_telemetry(connection: &mut Connection, service: &Service) {
-    if let Ok(bytes) = frame(connection, Kind::Telemetry) {
+    let mut head = [0; wire::HEADER];
+    let received = connection.receive(&mut head).map_err(ReceiveError::Io).and_then(|()| body(connection, head));
+    if let Ok((Kind::Telemetry, bytes)) = received {
         ingest(&bytes, service);
     }
 }
@@ -132,44 +134,35 @@ enum ReceiveError {
     Io(#[from] io::Error),
     #[error("{0}")]
     Protocol(#[from] ProtocolError),
-    #[error("a {found:?} frame came where a {expected:?} frame was expected")]
-    OutOfOrder { expected: Kind, found: Kind },
+    #[error("a {found:?} frame came where a call was expected")]
+    OutOfOrder { found: Kind },
 }
 
 /// What a connection begins with.
-enum Opening {
+enum Received {
     Call(Box<Call>, Option<OwnedFd>),
-    /// There was nothing to ask, only something to tell.
+    /// The telemetry of a call for which the agent was not needed; nothing is answered.
     Telemetry(Vec<u8>),
 }
 
-fn receive(connection: &mut Connection) -> Result<Opening, ReceiveError> {
+fn receive(connection: &mut Connection) -> Result<Received, ReceiveError> {
     let mut head = [0; wire::HEADER];
     let netns = connection.receive_with(&mut head).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof if head == [0; wire::HEADER] => ReceiveError::Nothing,
         _ => ReceiveError::Io(error),
     })?;
-    if let Ok((Kind::Telemetry, _)) = wire::header(head) {
-        return Ok(Opening::Telemetry(body(connection, head, Kind::Telemetry)?));
+    match body(connection, head)? {
+        (Kind::Call, body) => Ok(Received::Call(Box::new(wire::decode_call(&body)?), netns)),
+        (Kind::Telemetry, body) => Ok(Received::Telemetry(body)),
+        (found @ Kind::Conclusion, _) => Err(ReceiveError::OutOfOrder { found }),
     }
-    let body = body(connection, head, Kind::Call)?;
-    Ok(Opening::Call(Box::new(wire::decode_call(&body)?), netns))
 }
 
-fn frame(connection: &mut Connection, expected: Kind) -> Result<Vec<u8>, ReceiveError> {
-    let mut head = [0; wire::HEADER];
-    connection.receive(&mut head)?;
-    body(connection, head, expected)
-}
-
-fn body(connection: &mut Connection, head: [u8; wire::HEADER], expected: Kind) -> Result<Vec<u8>, ReceiveError> {
-    let (found, length) = wire::header(head)?;
-    if found != expected {
-        return Err(ReceiveError::OutOfOrder { expected, found });
-    }
+fn body(connection: &mut Connection, head: [u8; wire::HEADER]) -> Result<(Kind, Vec<u8>), ReceiveError> {
+    let (kind, length) = wire::header(head)?;
     let mut body = vec![0; length];
     connection.receive(&mut body)?;
-    Ok(body)
+    Ok((kind, body))
 }
 
 fn answer(connection: &mut Connection, conclusion: &Conclusion) -> Result<(), ReceiveError> {

@@ -20,6 +20,8 @@ pub struct Service {
     pub namespaces: Box<dyn Namespaces + Send + Sync>,
     /// What `auto` means on this node.
     pub backend: Backend,
+    /// Why no pod can be set up on this node, if that is so.
+    pub trouble: Option<Failure>,
     /// Whether this node's pods are known.
     pub synced: Box<dyn Fn() -> bool + Send + Sync>,
     pub telemetry: Telemetry,
@@ -45,7 +47,7 @@ impl Service {
         if let (true, Some(parent)) = (call.pinned, call.parent) {
             story.pin(call.trace, parent);
         }
-        let conclusion = match (request.command, netns) {
+        let mut conclusion = match (request.command, netns) {
             (Command::Add | Command::Check, Some(netns)) => {
                 enroll::conclude(&story, &request, netns.as_fd(), &*self.pods, &*self.namespaces)
             }
@@ -53,11 +55,20 @@ impl Service {
             (Command::Status, _) => concluded(self.status()),
             (Command::Del | Command::Gc, _) => concluded(Ok(Answer::Done)),
         };
+        if let Err(failure) = &mut conclusion.result
+            && failure.error_type == ErrorType::AgentBusy
+        {
+            // The call failed, not the step: whoever made it does the work without us.
+            failure.step = Step::AgentCall;
+        }
         (story, conclusion)
     }
 
     /// Whether an ADD could succeed now.
     fn status(&self) -> Result<Answer, Failure> {
+        if let Some(trouble) = &self.trouble {
+            return Err(Failure { code: CODE_UNAVAILABLE, ..trouble.clone() });
+        }
         if (self.synced)() {
             return Ok(Answer::Done);
         }
@@ -80,7 +91,7 @@ pub fn concluded(result: Result<Answer, Failure>) -> Conclusion {
 
 fn no_namespace(request: &Request) -> Failure {
     Failure {
-        step: Step::NetnsOpen,
+        step: Step::AgentCall,
         error_type: ErrorType::AgentProtocol,
         code: CODE_ISTIO,
         message: format!("the call came without the descriptor of network namespace {}", request.netns),

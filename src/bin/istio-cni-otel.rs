@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    istio_cni_otel::host::memory::frugal();
     istio_cni_otel::cmd::cli::run(std::env::args_os().collect())
 }

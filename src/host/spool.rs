@@ -58,6 +58,11 @@ impl Spool {
         Spool { directory: run_dir.join(DIRECTORY) }
     }
 
+    /// Where the files are.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Leaves the bytes as a file of their own. What cannot be left is counted as lost, if at
     /// least that works; `items` says how much it is.
     pub fn leave(&self, bytes: &[u8], items: Lost) -> Result<(), SpoolError> {

@@ -62,6 +62,9 @@ agent_events! {
     /// The process stops.
     Stopping { cause: String = STOP_CAUSE }
         = "istio_cni.agent.stopping", Info, "stopping: {cause}";
+    /// The time for requests under way ran out.
+    DrainIncomplete { requests: usize = REQUESTS_LEFT }
+        = "istio_cni.agent.drain_incomplete", Warn, "{requests} requests were still under way when time ran out";
     /// A task ended that should run as long as the process.
     TaskEnded { task: String = TASK, problem: String = EXCEPTION_MESSAGE }
         = "istio_cni.agent.task_ended", Error, "task {task} ended unasked: {problem}";
@@ -86,6 +89,9 @@ agent_events! {
     /// How the node's rules are programmed.
     BackendChosen { backend: String = RULES_BACKEND, cause: String = BACKEND_CAUSE }
         = "istio_cni.backend.chosen", Info, "rules are programmed with {backend}: {cause}";
+    /// No pod can be set up on this node.
+    BackendUnusable { backend: String = RULES_BACKEND, problem: String = EXCEPTION_MESSAGE }
+        = "istio_cni.backend.unusable", Error, "no meshed pod can start on this node, {backend} cannot be used: {problem}";
     /// Telemetry that plugins left behind was taken over.
     SpoolDrained { items: u64 = TELEMETRY_ITEMS, bytes: u64 = TELEMETRY_BYTES }
         = "istio_cni.spool.drained", Info,

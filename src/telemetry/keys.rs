@@ -64,6 +64,8 @@ keys! {
     UPTIME_MS = "istio_cni.agent.uptime_ms";
     /// Why the agent stops: a signal's name, or the task that ended.
     STOP_CAUSE = "istio_cni.agent.stop_cause";
+    /// How many requests were still under way at the end.
+    REQUESTS_LEFT = "istio_cni.agent.requests_left";
     /// The task of the agent.
     TASK = "istio_cni.agent.task";
     /// The resource of a watch.

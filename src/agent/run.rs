@@ -1,0 +1,159 @@
+//! The third part of the agent's life: it runs until it is asked to stop, or until a task ends that
+//! should not; then it stops in order: unready, no more calls, those under way finished, telemetry
+//! out.
+
+use super::app::{Agent, Bound, Ending};
+use super::backend::Chosen;
+use super::inflight::InFlight;
+use super::readiness::{Readiness, Token};
+use super::service::Service;
+use super::spool::Drain;
+use super::tasks::{Ended, Tasks};
+use super::{http, pods, server};
+use crate::domain::request::Backend;
+use crate::host::kernel::HostNamespaces;
+use crate::host::uds_listener::{Listener, Stopper};
+use crate::k8s::cache::PodCache;
+use crate::k8s::client::ApiClient;
+use crate::k8s::lookup::{BlockingApi, Pods};
+use crate::telemetry::agent_event::AgentEvent;
+use crate::telemetry::pipeline::Telemetry;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::runtime::{Handle, Runtime};
+
+/// More requests than this at once are sent away: a node has fewer pods.
+const UNDER_WAY: usize = 256;
+/// How long requests under way may take after a signal. The DaemonSet's grace period is 30 s.
+const DRAIN: Duration = Duration::from_secs(20);
+/// How long telemetry may take to go out at the end.
+const FLUSH: Duration = Duration::from_secs(5);
+/// How long the runtime may take to end its threads.
+const RUNTIME_END: Duration = Duration::from_secs(1);
+
+/// What is there while the agent runs, and is taken down in order when it stops.
+struct Running {
+    telemetry: Telemetry,
+    readiness: Arc<Readiness>,
+    cache: Arc<PodCache>,
+    under_way: Arc<InFlight>,
+    listener: Arc<Listener>,
+    stopper: Stopper,
+}
+
+impl Bound {
+    /// Runs until `stop` says why to stop, or until a task ends unasked.
+    pub fn run(self, stop: impl Future<Output = String>) -> Ending {
+        self.announce();
+        let Bound { agent, listener, stopper, metrics, health } = self;
+        let Agent { settings, runtime, telemetry, backend, started } = agent;
+        let running = Running {
+            telemetry: telemetry.clone(),
+            readiness: Arc::default(),
+            cache: Arc::default(),
+            under_way: InFlight::new(UNDER_WAY),
+            listener: Arc::new(listener),
+            stopper,
+        };
+        let mut tasks = Tasks::new(&runtime);
+        let client = Arc::new(running.client(settings.api.clone()));
+        let watched = pods::Watched::new(telemetry.clone(), running.readiness.clone(), started);
+        tasks.spawn("pod watch", pods::watch(client.clone(), running.cache.clone(), settings.node.clone(), watched));
+        if let Some(listener) = metrics {
+            tasks.spawn("metrics server", http::serve(listener, http::metrics(telemetry.clone())));
+        }
+        let socket = super::app::socket(&settings);
+        let health_routes = http::health(running.readiness.clone(), move || missing(&socket));
+        tasks.spawn("health server", http::serve(health, health_routes));
+        tasks.spawn("spool", Drain::new(&settings.run_dir, telemetry).run());
+        // Calls that come before the backend is known wait in the socket's queue.
+        let chosen = running.chosen(backend);
+        let _unusable = running.hold_back(&chosen);
+        let service = Arc::new(running.service(client, runtime.handle(), chosen));
+        let (listener, under_way) = (running.listener.clone(), running.under_way.clone());
+        tasks.thread("socket", move || server::serve(&listener, &service, &under_way));
+
+        let (ending, cause) = running.ended(tasks.first_end(stop));
+        running.stop(&cause, tasks, &runtime);
+        runtime.shutdown_timeout(RUNTIME_END);
+        ending
+    }
+}
+
+impl Running {
+    fn client(&self, source: crate::k8s::client::ApiSource) -> ApiClient {
+        let telemetry = self.telemetry.clone();
+        ApiClient::new(source, move |asked| {
+            telemetry.metrics().api_request(asked.verb, asked.resource, asked.code);
+        })
+    }
+
+    fn service(&self, client: Arc<ApiClient>, runtime: &Handle, chosen: Chosen) -> Service {
+        let cache = self.cache.clone();
+        Service {
+            pods: Box::new(Pods::new(self.cache.clone(), BlockingApi::new(client, runtime.clone()))),
+            namespaces: Box::new(HostNamespaces),
+            backend: chosen.backend,
+            trouble: chosen.trouble,
+            synced: Box::new(move || cache.is_synced()),
+            telemetry: self.telemetry.clone(),
+            own_uid: nix::unistd::geteuid().as_raw(),
+        }
+    }
+
+    /// Waits for the decision about the backend, and tells of it.
+    fn chosen(&self, decision: JoinHandle<Chosen>) -> Chosen {
+        let chosen = decision.join().unwrap_or_else(|_| Chosen {
+            backend: Backend::Nftables,
+            cause: "trying what the kernel has failed".to_owned(),
+            trouble: None,
+        });
+        let backend = chosen.backend.name().to_owned();
+        self.telemetry.event(AgentEvent::BackendChosen { backend: backend.clone(), cause: chosen.cause.clone() });
+        if let Some(trouble) = &chosen.trouble {
+            self.telemetry.event(AgentEvent::BackendUnusable { backend, problem: trouble.message.clone() });
+        }
+        chosen
+    }
+
+    /// A node on which no pod can be set up is not ready.
+    fn hold_back(&self, chosen: &Chosen) -> Option<Token> {
+        let trouble = chosen.trouble.as_ref()?;
+        let token = self.readiness.token("a usable backend");
+        token.explain(&trouble.message);
+        Some(token)
+    }
+
+    fn ended(&self, ended: Ended) -> (Ending, String) {
+        match ended {
+            Ended::Asked(cause) => (Ending::Asked, cause),
+            Ended::Task { name, problem } => {
+                self.telemetry.event(AgentEvent::TaskEnded { task: name.to_owned(), problem });
+                (Ending::TaskEnded(name.to_owned()), format!("task {name} ended"))
+            }
+        }
+    }
+
+    fn stop(self, cause: &str, mut tasks: Tasks<'_>, runtime: &Runtime) {
+        self.telemetry.event(AgentEvent::Stopping { cause: cause.to_owned() });
+        self.readiness.stop();
+        self.cache.close();
+        // Whoever comes now finds no socket and goes on alone; who has connected is still served.
+        self.listener.unlink();
+        drop(self.stopper);
+        tasks.join_threads();
+        let left = self.under_way.drained(DRAIN);
+        if left > 0 {
+            self.telemetry.event(AgentEvent::DrainIncomplete { requests: left });
+        }
+        tasks.abort();
+        runtime.block_on(self.telemetry.shutdown(FLUSH));
+    }
+}
+
+/// A socket that somebody removed cannot be found by the plugin any more; a restart makes a new one.
+fn missing(socket: &Path) -> Option<String> {
+    (!socket.exists()).then(|| format!("the socket {} is gone; a restart makes a new one", socket.display()))
+}
