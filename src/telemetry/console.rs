@@ -5,7 +5,6 @@ use super::event::Level;
 use super::keys;
 use super::story::text_attribute;
 use super::timestamp::Timestamp;
-use crate::domain::identity::TraceId;
 use crate::domain::pod::PodRef;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, any_value::Value};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
@@ -28,7 +27,9 @@ pub fn json_line(record: &LogRecord, pod: &PodRef) -> String {
     }
     if let Some(uid) = pod.uid.as_deref().filter(|uid| !uid.is_empty()) {
         fields.push((keys::POD_UID.as_str(), uid.into()));
-        fields.push(("trace_id", TraceId::of_pod(uid).to_hex().into()));
+    }
+    if !record.trace_id.is_empty() {
+        fields.push(("trace_id", hex(&record.trace_id).into()));
     }
     json_object(fields, record)
 }
@@ -161,6 +162,7 @@ fn push_on_one_line(line: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::identity::TraceId;
     use crate::telemetry::event::{self, EventName};
     use crate::telemetry::keys::Key;
     use crate::telemetry::story::{Clock, Story, attribute};

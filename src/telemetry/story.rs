@@ -216,9 +216,9 @@ impl Story {
         let id = random_span_id();
         let outer = lock(&self.state).parent.replace(id);
         let result = run(&open);
+        // What is said of the request afterwards still stands on its span.
         let parent = {
-            let mut state = lock(&self.state);
-            state.parent = outer;
+            let state = lock(&self.state);
             state.pinned.or_else(|| outer.map(|_| state.trace.root_span()))
         };
         self.finish(name, id, parent, self.clock.start_ns(), open, result.as_ref().err(), false);
@@ -331,7 +331,7 @@ impl Story {
         span_id: Option<SpanId>,
     ) {
         let now = self.clock.now_ns();
-        let record = LogRecord {
+        let mut record = LogRecord {
             time_unix_nano: now,
             observed_time_unix_nano: now,
             severity_number: level.severity().into(),
@@ -344,6 +344,9 @@ impl Story {
             ..LogRecord::default()
         };
         let mut state = lock(&self.state);
+        if state.pinned.is_some() || state.pod.uid.is_some() {
+            record.trace_id = state.trace.0.to_vec();
+        }
         if let Some(console) = self.console {
             console(&record, &state.pod);
         }
