@@ -15,6 +15,7 @@ mod namespace;
 mod plugin;
 mod process;
 mod programming;
+mod real_agent;
 pub mod scripted_api;
 mod seccomp;
 mod traffic;
@@ -23,6 +24,7 @@ pub use namespace::{Addresses, FAR4, FAR6, Namespace, PEER4, PEER6, POD4, POD6, 
 pub use plugin::*;
 pub use process::{TestProcess, argument, ready};
 pub use programming::*;
+pub use real_agent::{RealAgent, eventually};
 pub use seccomp::forbid_netfilter_netlink;
 pub use traffic::{Listeners, Probe};
 

@@ -1,0 +1,363 @@
+//! ADDs through the real agent: the whole trace, every log record and the metrics of each, as a
+//! collector gets them over the wire.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests assert by panicking")]
+
+#[path = "support/otlp.rs"]
+mod otlp;
+mod support;
+#[path = "trace/told.rs"]
+mod told;
+#[path = "trace/world.rs"]
+mod world;
+
+use otlp::{Speaks, hex};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use support::*;
+use told::Told;
+use world::{World, args, same};
+
+const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+const CREATOR: &str = "00-cccccccccccccccccccccccccccccccc-dddddddddddddddd-00";
+/// The UID of a pod that is not there.
+const GONE: &str = "99999999-2222-4333-8444-555555555555";
+const GONE_TRACE: &str = "99999999222243338444555555555555";
+const STEPS: [&str; 8] = [
+    "config.parse",
+    "netns.open",
+    "agent.call",
+    "pod.lookup",
+    "redirect.decide",
+    "rules.build",
+    "rules.apply",
+    "rules.verify",
+];
+
+/// One ADD through the agent of a pod that the plugin is called for with these arguments.
+fn add(pods: &[Value], arguments: &str, speaks: Speaks) -> (Told, Answer) {
+    let mut world = World::new(speaks, pods).call_with(|node| node.env("CNI_ARGS", arguments));
+    let wire = world.wire();
+    world.start_agent();
+    let answer = world.node.call("ADD", &wire.pod.path());
+    let unmeshed = wire.pod.nft_tables().is_empty();
+    let told = world.told();
+    let enrolled = told.spans.iter().any(|(_, span)| span.name == "rules.verify");
+    assert_eq!(unmeshed, !enrolled, "rules where the trace says so, and nowhere else");
+    (told, answer)
+}
+
+#[test]
+fn an_add_and_its_repetition() {
+    for speaks in [Speaks::Grpc, Speaks::Http] {
+        let mut world = World::new(speaks, &[pod(json!({"tracing.k8s.io/traceparent": CREATOR}))])
+            .call_with(|node| node.env("TRACEPARENT", PARENT).env("TRACESTATE", "vendor=1").env("BAGGAGE", "team=net"));
+        let wire = world.wire();
+        world.start_agent();
+        for _ in 0..2 {
+            assert_eq!(world.node.call("ADD", &wire.pod.path()).result(), prev_result());
+        }
+        let counted = r#"istio_cni_requests_total{command="add",outcome="enrolled",reason="",path="agent"} 2"#;
+        let agent = world.agent.as_ref().unwrap();
+        agent.wait_for_metric(counted);
+        let page = agent.metrics();
+        let told = world.told();
+        same(
+            &told.story(TRACE),
+            r#"
+cni.add (plugin) container.id=cafe istio_cni.command=add istio_cni.netns=NETNS istio_cni.outcome=enrolled istio_cni.path=agent network.interface.name=eth0
+  ~ 0af7651916cd43dd8448eb211c80319c b7ad6b7169203331 1 "vendor=1" istio_cni.link.baggage.team=net istio_cni.link.source=environment
+  ~ cccccccccccccccccccccccccccccccc dddddddddddddddd 0 "" istio_cni.link.source=annotation
+  config.parse (plugin)
+  netns.open (plugin)
+  agent.call (plugin) istio_cni.agent.presence=answered
+    pod.lookup (agent) istio_cni.pod.attempts=1 istio_cni.pod.source=cache
+    redirect.decide (agent) istio_cni.decision=enroll
+    rules.build (agent) istio_cni.rules.count=20 istio_cni.rules.ipv6=false
+    rules.apply (agent) istio_cni.rules.backend=nftables istio_cni.rules.changed=true
+    rules.verify (agent) istio_cni.rules.backend=nftables istio_cni.rules.differences=0
+cni.add (plugin) container.id=cafe istio_cni.command=add istio_cni.netns=NETNS istio_cni.outcome=enrolled istio_cni.path=agent network.interface.name=eth0
+  ~ 0af7651916cd43dd8448eb211c80319c b7ad6b7169203331 1 "vendor=1" istio_cni.link.baggage.team=net istio_cni.link.source=environment
+  ~ cccccccccccccccccccccccccccccccc dddddddddddddddd 0 "" istio_cni.link.source=annotation
+  config.parse (plugin)
+  netns.open (plugin)
+  agent.call (plugin) istio_cni.agent.presence=answered
+    pod.lookup (agent) istio_cni.pod.attempts=1 istio_cni.pod.source=cache
+    redirect.decide (agent) istio_cni.decision=enroll
+    rules.build (agent) istio_cni.rules.count=20 istio_cni.rules.ipv6=false
+    rules.apply (agent) istio_cni.rules.backend=nftables istio_cni.rules.changed=false
+    rules.verify (agent) istio_cni.rules.backend=nftables istio_cni.rules.differences=0
+--
+info istio_cni.request.progress (agent, agent.call) | ============= Start nftables configuration for web-0 =============
+info istio_cni.request.progress (agent, agent.call) | ============= End nftables configuration for web-0 =============
+info istio_cni.request.progress (agent, agent.call) | ============= Start nftables configuration for web-0 =============
+info istio_cni.request.progress (agent, agent.call) | ============= End nftables configuration for web-0 =============
+-- web-0 shop 11111111-2222-4333-8444-555555555555
+"#,
+        );
+        assert_eq!(
+            told.resource(),
+            [
+                "deployment.environment.name=test",
+                "k8s.cluster.name=cluster-1",
+                "k8s.node.name=node-1",
+                "service.name=istio-cni",
+                concat!("service.version=", env!("CARGO_PKG_VERSION")),
+            ]
+        );
+        measured(&told, &page);
+    }
+}
+
+/// Two ADDs through the agent are in the metrics, with their spans as exemplars; those that went to
+/// the collector and those that a scraper got.
+fn measured(told: &Told, page: &str) {
+    let labels = [("command", "add"), ("outcome", "enrolled"), ("path", "agent")];
+
+    assert_eq!(told.counter("istio_cni_requests_total", &labels), Some(2.0));
+    let ids = |name: &str| -> BTreeSet<(String, String)> {
+        let spans = told.spans.iter().map(|(_, span)| span).filter(|span| span.name == name);
+        spans.map(|span| (hex(&span.trace_id), hex(&span.span_id))).collect()
+    };
+    let sampled = |name: &str, metric: &str, labels: &[(&str, &str)], label: &str| {
+        let (count, exemplars) = told.histogram(metric, labels).unwrap();
+        assert_eq!((count, ids(name).len()), (2, 2), "{name}");
+        assert!(!exemplars.is_empty() && exemplars.is_subset(&ids(name)), "{name}: {exemplars:?}");
+        let lines: Vec<&str> =
+            page.lines().filter(|line| line.starts_with(&format!("{metric}_bucket{{{label}"))).collect();
+        let shown = |(trace, span): &(String, String)| {
+            let exemplar = format!("# {{trace_id=\"{trace}\",span_id=\"{span}\"}}");
+            lines.iter().any(|line| line.contains(&exemplar))
+        };
+        assert!(ids(name).iter().any(shown), "{name}: {lines:#?}");
+    };
+    sampled("cni.add", "istio_cni_request_duration_seconds", &labels, r#"command="add""#);
+    for step in STEPS {
+        let labels = [("step", step), ("outcome", "done")];
+        sampled(step, "istio_cni_step_duration_seconds", &labels, &format!("step=\"{step}\""));
+    }
+    let lost: Vec<&str> = page.lines().filter(|line| line.starts_with("istio_cni_telemetry_dropped_total{")).collect();
+    assert!(!lost.is_empty() && lost.iter().all(|line| line.ends_with(" 0")), "{lost:?}");
+}
+
+#[test]
+fn an_add_that_is_skipped() {
+    let mut plain = pod(json!({}));
+    plain["spec"]["containers"] = json!([{"name": "web"}]);
+    let (told, answer) = add(&[plain], &args("web-0", UID), Speaks::Http);
+    assert_eq!(answer.result(), prev_result());
+    same(
+        &told.story(TRACE),
+        r#"
+cni.add (plugin) container.id=cafe istio_cni.command=add istio_cni.netns=NETNS istio_cni.outcome=skipped istio_cni.path=agent istio_cni.reason=no_proxy_container network.interface.name=eth0
+  config.parse (plugin)
+  netns.open (plugin)
+  agent.call (plugin) istio_cni.agent.presence=answered
+    pod.lookup (agent) istio_cni.pod.attempts=1 istio_cni.pod.source=cache
+    redirect.decide (agent) istio_cni.decision=skip istio_cni.reason=no_proxy_container
+--
+info istio_cni.pod.skipped (agent, agent.call) istio_cni.reason=no_proxy_container | excluded because it does not have istio-proxy container (have [web])
+-- web-0 shop 11111111-2222-4333-8444-555555555555
+"#,
+    );
+    let labels = [("command", "add"), ("outcome", "skipped"), ("path", "agent"), ("reason", "no_proxy_container")];
+    assert_eq!(told.counter("istio_cni_requests_total", &labels), Some(1.0));
+}
+
+#[test]
+fn an_add_that_is_skipped_without_a_question() {
+    let arguments = args("web-0", UID).replace("shop", "kube-system");
+    let (told, answer) = add(&[], &arguments, Speaks::Grpc);
+    assert_eq!(answer.result(), prev_result());
+    same(
+        &told.story(TRACE),
+        r#"
+cni.add (plugin) container.id=cafe istio_cni.command=add istio_cni.netns=NETNS istio_cni.outcome=skipped istio_cni.path=standalone istio_cni.reason=namespace_excluded network.interface.name=eth0
+  config.parse (plugin)
+--
+info istio_cni.pod.skipped (plugin, cni.add) istio_cni.reason=namespace_excluded | pod namespace kube-system excluded
+-- web-0 kube-system 11111111-2222-4333-8444-555555555555
+"#,
+    );
+    let labels = [("command", "add"), ("outcome", "skipped"), ("path", "standalone"), ("reason", "namespace_excluded")];
+    assert_eq!(told.counter("istio_cni_requests_total", &labels), Some(1.0));
+}
+
+#[test]
+fn an_add_with_a_wrong_annotation() {
+    let wrong = pod(json!({"traffic.sidecar.istio.io/includeOutboundIPRanges": "10.96.0.0/99"}));
+    let (told, answer) = add(&[wrong], &args("web-0", UID), Speaks::Grpc);
+    let (code, message) = answer.error();
+    let told = told.with_error(&message);
+    assert_eq!(code, 999);
+    assert!(message.contains("failed parsing cidr '10.96.0.0/99'"), "{message}");
+    same(
+        &told.story(TRACE),
+        r#"
+cni.add (plugin) container.id=cafe error.type=annotation_invalid istio_cni.command=add istio_cni.netns=NETNS istio_cni.outcome=failed istio_cni.path=agent istio_cni.reason=annotation_invalid network.interface.name=eth0
+  ! THE ERROR
+  config.parse (plugin)
+  netns.open (plugin)
+  agent.call (plugin) istio_cni.agent.presence=answered istio_cni.reason=annotation_invalid
+    pod.lookup (agent) istio_cni.pod.attempts=1 istio_cni.pod.source=cache
+    redirect.decide (agent) error.type=annotation_invalid
+      ! THE ERROR
+--
+error istio_cni.step.failed (agent, redirect.decide) error.type=annotation_invalid istio_cni.step=redirect.decide | redirect.decide failed after TIME: THE ERROR
+error istio_cni.request.progress (agent, agent.call) | redirect failed due to bad params: THE ERROR
+error istio_cni.request.progress (plugin, cni.add) | istio-cni cmdAdd error: THE ERROR
+error istio_cni.request.failed (plugin, cni.add) error.type=annotation_invalid | istio-cni failed with: THE ERROR
+-- web-0 shop 11111111-2222-4333-8444-555555555555
+"#,
+    );
+    let failed = [("step", "redirect.decide"), ("outcome", "failed"), ("error.type", "annotation_invalid")];
+    let (count, exemplars) = told.histogram("istio_cni_step_duration_seconds", &failed).unwrap();
+    let span = hex(&told.span("redirect.decide").span_id);
+    assert_eq!((count, exemplars), (1, [(TRACE.to_owned(), span)].into()));
+}
+
+#[test]
+fn an_add_of_a_pod_that_the_api_server_does_not_know() {
+    let (told, answer) = add(&[pod(json!({}))], &args("ghost", GONE), Speaks::Http);
+    let (code, message) = answer.error();
+    let told = told.with_error(&message);
+    assert_eq!(code, 999);
+    assert!(message.contains("the API server knows no such pod (404)"), "{message}");
+    same(
+        &told.story(GONE_TRACE),
+        r#"
+cni.add (plugin) container.id=cafe error.type=pod_not_found istio_cni.command=add istio_cni.netns=NETNS istio_cni.outcome=failed istio_cni.path=agent istio_cni.reason=pod_not_found network.interface.name=eth0
+  ! THE ERROR
+  config.parse (plugin)
+  netns.open (plugin)
+  agent.call (plugin) istio_cni.agent.presence=answered istio_cni.reason=pod_not_found
+    pod.lookup (agent) error.type=pod_not_found
+      ! THE ERROR
+--
+error istio_cni.step.failed (agent, pod.lookup) error.type=pod_not_found istio_cni.step=pod.lookup | pod.lookup failed after TIME: THE ERROR
+error istio_cni.request.progress (plugin, cni.add) | istio-cni cmdAdd error: THE ERROR
+error istio_cni.request.failed (plugin, cni.add) error.type=pod_not_found | istio-cni failed with: THE ERROR
+-- ghost shop 99999999-2222-4333-8444-555555555555
+"#,
+    );
+    let labels = [("command", "add"), ("outcome", "failed"), ("path", "agent"), ("reason", "pod_not_found")];
+    assert_eq!(told.counter("istio_cni_requests_total", &labels), Some(1.0));
+}
+
+#[test]
+fn an_add_of_a_pod_that_was_replaced() {
+    let (told, answer) = add(&[pod(json!({}))], &args("web-0", GONE), Speaks::Grpc);
+    let (code, message) = answer.error();
+    let told = told.with_error(&message);
+    assert_eq!(code, 999);
+    assert!(message.contains("it was replaced meanwhile"), "{message}");
+    same(
+        &told.story(GONE_TRACE),
+        r#"
+cni.add (plugin) container.id=cafe error.type=pod_replaced istio_cni.command=add istio_cni.netns=NETNS istio_cni.outcome=failed istio_cni.path=agent istio_cni.reason=pod_replaced network.interface.name=eth0
+  ! THE ERROR
+  config.parse (plugin)
+  netns.open (plugin)
+  agent.call (plugin) istio_cni.agent.presence=answered istio_cni.reason=pod_replaced
+    pod.lookup (agent) error.type=pod_replaced
+      ! THE ERROR
+--
+error istio_cni.step.failed (agent, pod.lookup) error.type=pod_replaced istio_cni.step=pod.lookup | pod.lookup failed after TIME: THE ERROR
+error istio_cni.request.progress (plugin, cni.add) | istio-cni cmdAdd error: THE ERROR
+error istio_cni.request.failed (plugin, cni.add) error.type=pod_replaced | istio-cni failed with: THE ERROR
+-- web-0 shop 99999999-2222-4333-8444-555555555555
+"#,
+    );
+    assert!(told.spans.iter().all(|(_, span)| hex(&span.trace_id) != TRACE), "the successor's trace is not touched");
+}
+
+#[test]
+fn a_static_pod_is_told_in_the_trace_of_its_mirror_pod() {
+    let hash = "fedcba9876543210fedcba9876543210";
+    let (told, answer) = add(&[pod(json!({"kubernetes.io/config.hash": hash}))], &args("web-0", hash), Speaks::Http);
+    assert_eq!(answer.result(), prev_result());
+    same(
+        &told.story(TRACE),
+        r#"
+cni.add (plugin) container.id=cafe istio_cni.command=add istio_cni.netns=NETNS istio_cni.outcome=enrolled istio_cni.path=agent network.interface.name=eth0
+  config.parse (plugin)
+  netns.open (plugin)
+  agent.call (plugin) istio_cni.agent.presence=answered
+    pod.lookup (agent) istio_cni.pod.attempts=1 istio_cni.pod.source=cache
+    redirect.decide (agent) istio_cni.decision=enroll
+    rules.build (agent) istio_cni.rules.count=20 istio_cni.rules.ipv6=false
+    rules.apply (agent) istio_cni.rules.backend=nftables istio_cni.rules.changed=true
+    rules.verify (agent) istio_cni.rules.backend=nftables istio_cni.rules.differences=0
+--
+info istio_cni.request.progress (agent, agent.call) | ============= Start nftables configuration for web-0 =============
+info istio_cni.request.progress (agent, agent.call) | ============= End nftables configuration for web-0 =============
+-- web-0 shop 11111111-2222-4333-8444-555555555555
+"#,
+    );
+    assert!(told.spans.iter().all(|(_, span)| hex(&span.trace_id) == TRACE), "nothing is told elsewhere");
+}
+
+#[test]
+fn a_runtime_that_gives_no_uid_is_told_of_in_the_pods_trace_too() {
+    let (told, answer) = add(&[pod(json!({}))], &args("web-0", ""), Speaks::Grpc);
+    assert_eq!(answer.result(), prev_result());
+    same(
+        &told.story(TRACE),
+        r#"
+cni.add (plugin) container.id=cafe istio_cni.command=add istio_cni.netns=NETNS istio_cni.outcome=enrolled istio_cni.path=agent network.interface.name=eth0
+  config.parse (plugin)
+  netns.open (plugin)
+  agent.call (plugin) istio_cni.agent.presence=answered
+    pod.lookup (agent) istio_cni.pod.attempts=1 istio_cni.pod.source=cache
+    redirect.decide (agent) istio_cni.decision=enroll
+    rules.build (agent) istio_cni.rules.count=20 istio_cni.rules.ipv6=false
+    rules.apply (agent) istio_cni.rules.backend=nftables istio_cni.rules.changed=true
+    rules.verify (agent) istio_cni.rules.backend=nftables istio_cni.rules.differences=0
+--
+info istio_cni.request.progress (agent, agent.call) | ============= Start nftables configuration for web-0 =============
+info istio_cni.request.progress (agent, agent.call) | ============= End nftables configuration for web-0 =============
+-- web-0 shop 11111111-2222-4333-8444-555555555555
+"#,
+    );
+    assert!(told.spans.iter().all(|(_, span)| hex(&span.trace_id) == TRACE), "nothing is told elsewhere");
+}
+
+#[test]
+fn an_add_in_the_runtimes_own_trace() {
+    let mut world = World::new(Speaks::Grpc, &[pod(json!({"tracing.k8s.io/traceparent": CREATOR}))])
+        .call_with(|node| node.env("TRACEPARENT", PARENT).conf("trace_parent", json!("parent")));
+    let wire = world.wire();
+    world.start_agent();
+    let answer = world.node.call("ADD", &wire.pod.path());
+    assert_eq!(answer.result(), prev_result());
+    world.agent.as_ref().unwrap().wait_for_metric("istio_cni_requests_total{command=\"add\"");
+    let agent_log = world.agent.as_ref().unwrap().log();
+    let told = world.told();
+    let [_, trace, parent, _] = PARENT.split('-').collect::<Vec<_>>()[..] else { panic!("{PARENT}") };
+    same(
+        &told.story_below(trace, parent),
+        r#"
+cni.add (plugin) container.id=cafe istio_cni.command=add istio_cni.netns=NETNS istio_cni.outcome=enrolled istio_cni.path=agent network.interface.name=eth0
+  ~ cccccccccccccccccccccccccccccccc dddddddddddddddd 0 "" istio_cni.link.source=annotation
+  config.parse (plugin)
+  netns.open (plugin)
+  agent.call (plugin) istio_cni.agent.presence=answered
+    pod.lookup (agent) istio_cni.pod.attempts=1 istio_cni.pod.source=cache
+    redirect.decide (agent) istio_cni.decision=enroll
+    rules.build (agent) istio_cni.rules.count=20 istio_cni.rules.ipv6=false
+    rules.apply (agent) istio_cni.rules.backend=nftables istio_cni.rules.changed=true
+    rules.verify (agent) istio_cni.rules.backend=nftables istio_cni.rules.differences=0
+--
+info istio_cni.request.progress (agent, agent.call) | ============= Start nftables configuration for web-0 =============
+info istio_cni.request.progress (agent, agent.call) | ============= End nftables configuration for web-0 =============
+-- web-0 shop 11111111-2222-4333-8444-555555555555
+"#,
+    );
+    for line in answer.stderr.lines().chain(agent_log.lines()).filter(|line| line.contains("trace_id")) {
+        assert!(line.contains(trace), "{line}");
+    }
+    assert!(told.spans.iter().all(|(_, span)| hex(&span.trace_id) == trace), "nothing is told elsewhere");
+    let (_, exemplars) =
+        told.histogram("istio_cni_step_duration_seconds", &[("step", "rules.apply"), ("outcome", "done")]).unwrap();
+    assert_eq!(exemplars, [(trace.to_owned(), hex(&told.span("rules.apply").span_id))].into());
+}
