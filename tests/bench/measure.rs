@@ -20,6 +20,7 @@ pub struct Cost {
 pub fn run(command: &mut Command, stdin: &[u8]) -> Cost {
     command.stdin(Stdio::from(filled(stdin))).stdout(Stdio::null()).stderr(Stdio::null());
     let start = Instant::now();
+    #[expect(clippy::zombie_processes, reason = "wait4 below waits, because it also tells what was used")]
     let child = command.spawn().expect("the program starts");
     let mut status = 0;
     // SAFETY: rusage is plain numbers, for which all zeros is a value.
