@@ -45,8 +45,8 @@ struct Bench {
     rounds: usize,
 }
 
-/// Sets up the pod in the namespace at the given path; called on a thread that is in it.
-type Run<'a> = Box<dyn Fn(&str) -> Cost + Sync + 'a>;
+/// Sets up the pod in the namespace at the given path, or the like in a namespace of its own.
+type Run<'a> = Box<dyn Fn(&str) -> Cost + 'a>;
 
 /// One way to have a pod set up.
 struct Way<'a> {
@@ -74,12 +74,16 @@ impl Bench {
         let plugin = self.binaries.join("istio-cni");
         let reference = std::env::var_os("REFERENCE_PLUGIN").map(PathBuf::from);
         let mut ways = vec![
-            Way::new("floor: empty program + one batch", None, Box::new(|_| self.floor())),
+            Way::new("floor: empty program + one batch", None, Box::new(|_| in_new_netns(|_| self.floor()))),
             Way::new("through the agent, telemetry on", Some(telling.pid()), self.add(&plugin, &told, "{}")),
             Way::new("through the agent, telemetry off", Some(quiet.pid()), self.add(&plugin, &silent, "{}")),
             Way::new("alone, nftables", None, self.add(&plugin, &alone, "{}")),
             Way::new("alone, iptables", None, self.add(&plugin, &alone, r#"{"redirect_backend":"iptables"}"#)),
-            Way::new("iptables-restore of the same rules", None, Box::new(|_| self.iptables_restore())),
+            Way::new(
+                "iptables-restore of the same rules",
+                None,
+                Box::new(|_| in_new_netns(|_| self.iptables_restore())),
+            ),
         ];
         if let Some(reference) = &reference {
             ways.push(Way::new("reference, iptables", None, self.add(reference, &alone, "{}")));
@@ -233,8 +237,8 @@ impl<'a> Way<'a> {
 
     fn measure(&mut self) {
         let before = self.beside.map(cpu_of);
-        let work = &self.run;
-        let cost = in_new_netns(|netns| work(netns));
+        let netns = Netns::new();
+        let cost = (self.run)(&netns.path);
         assert!(cost.ok, "{} failed", self.name);
         if let (Some(pid), Some(before)) = (self.beside, before) {
             self.beside_cpu += cpu_of(pid).saturating_sub(before);

@@ -1,7 +1,7 @@
 //! One child process, measured: wall time, its CPU time and its peak memory, from `wait4`.
 
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,7 +18,8 @@ pub struct Cost {
 
 /// Runs the command with `stdin` as its standard input and waits for it.
 pub fn run(command: &mut Command, stdin: &[u8]) -> Cost {
-    command.stdin(Stdio::from(filled(stdin))).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut said = filled(b"");
+    command.stdin(filled(stdin)).stdout(said.try_clone().expect("a descriptor")).stderr(Stdio::null());
     let start = Instant::now();
     #[expect(clippy::zombie_processes, reason = "wait4 below waits, because it also tells what was used")]
     let child = command.spawn().expect("the program starts");
@@ -30,6 +31,11 @@ pub fn run(command: &mut Command, stdin: &[u8]) -> Cost {
     let waited = unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) };
     let wall = start.elapsed();
     assert_eq!(waited, pid, "wait4: {}", std::io::Error::last_os_error());
+    if status != 0 {
+        let mut text = String::new();
+        let _ = said.seek(SeekFrom::Start(0)).and_then(|_| said.read_to_string(&mut text));
+        println!("{command:?} ended with status {status}: {text}");
+    }
     Cost { wall, cpu: time(usage.ru_utime) + time(usage.ru_stime), peak_kib: usage.ru_maxrss, ok: status == 0 }
 }
 
@@ -59,7 +65,7 @@ fn time(value: libc::timeval) -> Duration {
 /// A memory file with these bytes, so that writing them is not part of the measure.
 fn filled(bytes: &[u8]) -> File {
     // SAFETY: the name is a C string; the descriptor returned is ours alone.
-    let fd = unsafe { libc::memfd_create(c"stdin".as_ptr(), libc::MFD_CLOEXEC) };
+    let fd = unsafe { libc::memfd_create(c"bench".as_ptr(), libc::MFD_CLOEXEC) };
     assert!(fd >= 0, "memfd_create: {}", std::io::Error::last_os_error());
     // SAFETY: just made, owned by nobody else.
     let mut file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
