@@ -14,7 +14,7 @@ use istio_cni_otel::wire::agent::{self, HEADER};
 use istio_cni_otel::wire::args;
 use istio_cni_otel::wire::cni::{CniError, SUPPORTED_VERSIONS};
 use istio_cni_otel::wire::netconf::NetConf;
-use istio_cni_otel::wire::result::print;
+use istio_cni_otel::wire::result_print::print;
 use istio_cni_otel::wire::spool::{Item, Reader, record};
 use std::net::IpAddr;
 

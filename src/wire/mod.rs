@@ -7,4 +7,5 @@ pub mod document;
 pub mod environment;
 pub mod netconf;
 pub mod result;
+pub mod result_print;
 pub mod spool;

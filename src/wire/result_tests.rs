@@ -1,6 +1,7 @@
 //! Results of every family, in and out.
 
 use super::*;
+use crate::wire::result_print::print;
 use serde_json::json;
 
 fn through(version: &str, result: &Value) -> Result<String, ResultError> {

@@ -20,7 +20,8 @@ use crate::wire::args;
 use crate::wire::cni::CniError;
 use crate::wire::environment::{Call, unknown_command};
 use crate::wire::netconf::{NetConf, Settings, TraceParentMode};
-use crate::wire::result::{self, CniResult};
+use crate::wire::result::CniResult;
+use crate::wire::result_print::print;
 use std::cell::{Cell, OnceCell, RefCell};
 
 /// How much of an unusable configuration a log line repeats.
@@ -108,7 +109,7 @@ impl<'a> Session<'a> {
             result
         });
         match result {
-            Ok(_) if command == Command::Add => Ok(result::print(input.prev_result.as_ref(), &input.version)),
+            Ok(_) if command == Command::Add => Ok(print(input.prev_result.as_ref(), &input.version)),
             Ok(_) => Ok(Vec::new()),
             Err(failure) => Err(self.told(command, input.refused.unwrap_or_else(|| CniError::from(&failure)))),
         }
