@@ -25,6 +25,17 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tokio::process::Command as Process;
 
+/// Fails with what is on one side only.
+#[track_caller]
+fn same(what: &str, registry: &BTreeSet<String>, code: &BTreeSet<String>) {
+    let (only_registry, only_code): (Vec<_>, Vec<_>) =
+        (registry.difference(code).collect(), code.difference(registry).collect());
+    assert!(
+        only_registry.is_empty() && only_code.is_empty(),
+        "{what}: only in the registry {only_registry:?}, only in the code {only_code:?}"
+    );
+}
+
 fn set<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
     names.into_iter().map(str::to_owned).collect()
 }
@@ -38,7 +49,7 @@ fn every_attribute_key_is_in_the_registry_and_the_other_way_round() {
     let all: BTreeSet<String> = defined.union(&referenced).cloned().collect();
     let with_baggage: BTreeSet<String> =
         declared.iter().cloned().chain([keys::LINK_BAGGAGE_PREFIX.trim_end_matches('.').to_owned()]).collect();
-    assert_eq!(all, with_baggage);
+    same("attributes", &all, &with_baggage);
     // Those of links are part of no group: a group has no place for them.
     let unused: Vec<&String> =
         defined.difference(&referenced).filter(|key| !key.starts_with("istio_cni.link.")).collect();
@@ -54,14 +65,14 @@ fn every_attribute_key_is_in_the_registry_and_the_other_way_round() {
 fn every_span_is_in_the_registry_and_the_other_way_round() {
     let spans = Registry::read().of("span").into_keys().collect::<BTreeSet<String>>();
     let code = Step::ALL.map(Step::name).into_iter().chain(Command::ALL.map(Command::span_name));
-    assert_eq!(spans, set(code));
+    same("spans", &spans, &set(code));
 }
 
 #[test]
 fn every_metric_is_in_the_registry_and_the_other_way_round() {
     let registry = Registry::read();
     let metrics = registry.of("metric");
-    assert_eq!(metrics.keys().cloned().collect::<BTreeSet<_>>(), set(catalog::ALL.iter().map(|metric| metric.name)));
+    same("metrics", &metrics.keys().cloned().collect(), &set(catalog::ALL.iter().map(|metric| metric.name)));
     for metric in catalog::ALL {
         let group = metrics[metric.name];
         let instrument = match metric.kind {
@@ -74,7 +85,7 @@ fn every_metric_is_in_the_registry_and_the_other_way_round() {
         assert_eq!(group.fields, expected.into(), "{}", metric.name);
         assert_eq!(group.brief, metric.help, "{}", metric.name);
         let refs: BTreeSet<String> = group.refs.keys().cloned().collect();
-        assert_eq!(refs, set(metric.labels.iter().map(|key| key.as_str())), "{}", metric.name);
+        same(metric.name, &refs, &set(metric.labels.iter().map(|key| key.as_str())));
     }
 }
 
@@ -84,10 +95,10 @@ fn every_log_event_is_in_the_registry_and_the_other_way_round() {
     let events = registry.of("event");
     let of_stories = event::ALL.iter().map(|name| name.as_str());
     let of_agent = AgentEvent::ALL.iter().map(|(name, _, _)| name.as_str());
-    assert_eq!(events.keys().cloned().collect::<BTreeSet<_>>(), set(of_stories.chain(of_agent)));
+    same("events", &events.keys().cloned().collect(), &set(of_stories.chain(of_agent)));
     for (name, _, attributes) in AgentEvent::ALL {
         let refs: BTreeSet<String> = events[name.as_str()].refs.keys().cloned().collect();
-        assert_eq!(refs, set(attributes.iter().map(|key| key.as_str())), "{}", name.as_str());
+        same(name.as_str(), &refs, &set(attributes.iter().map(|key| key.as_str())));
     }
     for (name, group) in events {
         assert_eq!(group.fields["name"], name);
@@ -118,9 +129,9 @@ fn every_closed_list_has_the_same_members_in_the_registry() {
         ("reason", set(skips().chain(errors()).chain(drops()))),
     ];
     for (key, members) in lists {
-        assert_eq!(registry.attributes[key].members, members, "{key}");
+        same(key, &registry.attributes[key].members, &members);
     }
-    assert_eq!(registry.groups["istio_cni.span"].examples["error.type"], set(errors()));
+    same("error.type", &registry.groups["istio_cni.span"].examples["error.type"], &set(errors()));
 }
 
 #[test]
