@@ -410,5 +410,7 @@ fn an_address_that_is_no_collectors_is_refused_before_anything_is_made() {
     let output = installed.demo(&["--otlp", "localhost"]).output().unwrap();
     let (stdout, stderr) = texts(&output);
     assert_eq!((output.status.code(), stdout.as_str()), (Some(1), ""), "{stderr}");
-    assert!(stderr.contains("cannot send to \"localhost\""), "{stderr}");
+    let expected =
+        "istio-cni-otel: cannot send to the collector: --otlp: localhost must begin with http:// or https://\n";
+    assert_eq!(stderr, expected);
 }

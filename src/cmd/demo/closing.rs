@@ -56,6 +56,7 @@ fn story(received: &Received, actor: &Actor) -> PodStory {
     PodStory {
         name: actor.name(),
         trace: actor.trace().to_hex(),
+        sandbox: actor.id.clone(),
         calls: calls(&received.spans, actor.trace()),
         logs: logs(&received.logs, actor.trace()),
     }

@@ -12,6 +12,9 @@ use tokio::task::JoinHandle;
 /// How long a collector may take for one request, with all attempts.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Where the address stands in the environment.
+const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
 /// The way onward: requests, and at last the end.
 pub type Onward = UnboundedSender<Option<Request>>;
 
@@ -65,18 +68,19 @@ struct Ways {
 impl Ways {
     fn new(url: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Ways> {
         let lookup = |name: &str| match name {
-            "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(url.to_owned()),
+            ENDPOINT => Some(url.to_owned()),
             // The address was given, for all signals.
             _ if name.ends_with("_ENDPOINT") || !name.starts_with("OTEL_EXPORTER_OTLP_") => None,
             _ => env(name),
         };
         let (config, warnings) = Config::from_env(&lookup);
         if let Some(warning) = warnings.first() {
-            bail!("cannot send to {url:?}: {}: {}", warning.variable, warning.problem);
+            let place = if warning.variable == ENDPOINT { "--otlp" } else { warning.variable.as_str() };
+            bail!("cannot send to the collector: {place}: {}", warning.problem);
         }
         let collector = config.traces.as_ref().map(describe).unwrap_or_default();
         let way = |export: Option<Export>| {
-            let export = export.ok_or_else(|| anyhow!("cannot send to {url:?}: it is no address of a collector"))?;
+            let export = export.ok_or_else(|| anyhow!("cannot send to the collector: --otlp is not its address"))?;
             Ok::<_, anyhow::Error>(Transport::new(export, config.retry))
         };
         Ok(Ways { traces: way(config.traces)?, logs: way(config.logs)?, metrics: way(config.metrics)?, collector })
@@ -96,7 +100,8 @@ impl Ways {
 }
 
 fn describe(export: &Export) -> String {
-    format!("{} ({})", export.endpoint.shown(), export.endpoint.protocol.name())
+    let address = export.endpoint.shown();
+    format!("{} ({})", address.trim_end_matches("/v1/traces"), export.endpoint.protocol.name())
 }
 
 async fn run(mut ways: Ways, mut requests: UnboundedReceiver<Option<Request>>) -> Result<Sent> {
@@ -135,5 +140,40 @@ impl Sent {
 impl std::fmt::Display for Sent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} spans, {} log records and {} metrics", self.spans, self.logs, self.metrics)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn collector(url: &str, env: &[(&str, &str)]) -> Result<String, String> {
+        let lookup = |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        Ways::new(url, &lookup).map(|ways| ways.collector).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_protocol_is_the_ports_unless_it_is_said() {
+        let said = [("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
+        assert_eq!(collector("http://c:4317", &[]).unwrap(), "http://c:4317 (grpc)");
+        assert_eq!(collector("http://c:4318", &[]).unwrap(), "http://c:4318 (http/protobuf)");
+        assert_eq!(collector("http://c:4318", &said).unwrap(), "http://c:4318 (grpc)");
+    }
+
+    #[test]
+    fn the_address_given_wins_over_the_environments() {
+        let env = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:4318"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://b:4318"),
+            ("OTEL_SDK_DISABLED", "true"),
+            ("OTEL_TRACES_EXPORTER", "none"),
+        ];
+        assert_eq!(collector("http://c:4318", &env).unwrap(), "http://c:4318 (http/protobuf)");
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_not_shown() {
+        assert!(!collector("http://user:secret@c:4318", &[]).unwrap().contains("secret"));
+        assert!(!collector("ftp://user:secret@c", &[]).unwrap_err().contains("secret"));
     }
 }

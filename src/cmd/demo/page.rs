@@ -19,6 +19,8 @@ pub struct PodStory {
     pub name: String,
     /// The trace's id, in hex.
     pub trace: String,
+    /// The sandbox's id at the runtime.
+    pub sandbox: String,
     pub calls: Vec<Call>,
     pub logs: Vec<Line>,
 }
@@ -61,7 +63,10 @@ impl Page {
 
 fn pod(story: &PodStory, html: &mut String) {
     let [name, trace] = [&story.name, &story.trace].map(|text| escape(text));
-    html.push_str(&format!("<section><h2>{name}</h2><p class=trace>trace <code>{trace}</code>"));
+    html.push_str(&format!(
+        "<section><h2>{name}</h2><p class=trace>trace <code>{trace}</code>, sandbox <code>{}</code>",
+        escape(&story.sandbox)
+    ));
     let origin = story.calls.first().map(|call| call.start_ns).unwrap_or_default();
     for call in &story.calls {
         let at = duration(call.start_ns.saturating_sub(origin));
@@ -93,9 +98,7 @@ fn span(call: &Call, row: &Row, html: &mut String) {
     if let Some(error) = &row.error {
         html.push_str(&format!("<span class=error>{}</span>", escape(error)));
     }
-    let pairs = row.attributes.iter().map(|(key, value)| format!("{key}={value}"));
-    let links = row.links.iter().map(|link| format!("link={link}"));
-    let all = pairs.chain(links).map(|pair| format!("<code>{}</code>", escape(&pair))).collect::<Vec<_>>();
+    let all: Vec<String> = row.telling().iter().map(|pair| format!("<code>{}</code>", escape(pair))).collect();
     if !all.is_empty() {
         html.push_str(&format!("<span class=attributes>{}</span>", all.join(" ")));
     }
@@ -103,7 +106,7 @@ fn span(call: &Call, row: &Row, html: &mut String) {
 }
 
 fn table_of_packets(name: &str, landings: &[(super::packets::Probe, super::probe::Landing)], html: &mut String) {
-    html.push_str(&format!("<h3>{}</h3><div class=scroll><table><tr>", escape(name)));
+    html.push_str(&format!("<h3>{}</h3><div class=scroll><table class=packets><tr>", escape(name)));
     for heading in ["from", "to", "landed at", "originally to", "which is"] {
         html.push_str(&format!("<th>{heading}"));
     }
@@ -157,6 +160,7 @@ mod tests {
         PodStory {
             name: text.to_owned(),
             trace: text.to_owned(),
+            sandbox: text.to_owned(),
             calls: vec![Call { start_ns: 0, length_ns: 100, rows: vec![row] }],
             logs: vec![Line { time_ns: 0, level: Level::Error, text: text.to_owned() }],
         }
@@ -166,7 +170,7 @@ mod tests {
     fn nothing_that_a_pod_says_becomes_markup() {
         let page = Page::new(vec![story("<script>'\"&</script>")], Vec::new(), &Metrics::default());
         assert!(!page.html.contains("<script"), "{}", page.html);
-        assert_eq!(page.html.matches("&lt;script&gt;&#39;&quot;&amp;&lt;/script&gt;").count(), 8, "{}", page.html);
+        assert_eq!(page.html.matches("&lt;script&gt;&#39;&quot;&amp;&lt;/script&gt;").count(), 9, "{}", page.html);
     }
 
     #[test]

@@ -35,6 +35,24 @@ pub struct Row {
     pub links: Vec<String>,
 }
 
+/// Attributes that say again what the tree says, or which sandbox it was.
+const LEFT_OUT: [&str; 4] = ["command", "container.id", "netns", "network.interface.name"];
+
+impl Row {
+    /// The attributes and links that tell something, as short as they can be understood beside the span's name.
+    pub fn telling(&self) -> Vec<String> {
+        let room = self.name.split('.').next().unwrap_or_default();
+        let short = |key: &str| -> String {
+            let key = key.strip_prefix("istio_cni.").unwrap_or(key);
+            key.strip_prefix(room).and_then(|rest| rest.strip_prefix('.')).unwrap_or(key).to_owned()
+        };
+        let attributes = self.attributes.iter().map(|(key, value)| (short(key), value));
+        let attributes = attributes.filter(|(key, _)| !LEFT_OUT.contains(&key.as_str()));
+        let links = self.links.iter().map(|link| format!("link={link}"));
+        attributes.map(|(key, value)| format!("{key}={value}")).chain(links).collect()
+    }
+}
+
 /// The calls of one trace, the earliest first. A span whose parent was not received begins a call.
 pub fn calls(spans: &[Span], trace: TraceId) -> Vec<Call> {
     let mut own: Vec<&Span> = spans.iter().filter(|span| span.trace_id == trace.0).collect();
@@ -86,13 +104,13 @@ fn row(rails: Vec<bool>, span: &Span, start_ns: u64) -> Row {
         offset_ns: span.start_time_unix_nano.saturating_sub(start_ns),
         duration_ns: span.end_time_unix_nano.saturating_sub(span.start_time_unix_nano),
         error: status.map(|status| status.message.clone()),
-        attributes: telling(&span.attributes),
+        attributes: own(&span.attributes),
         links: span.links.iter().map(|link| format!("{}/{}", hex(&link.trace_id), hex(&link.span_id))).collect(),
     }
 }
 
-/// The attributes that tell spans of one pod apart.
-fn telling(attributes: &[KeyValue]) -> Vec<(String, String)> {
+/// The attributes but those of the pod's identity, which every span has.
+fn own(attributes: &[KeyValue]) -> Vec<(String, String)> {
     attributes
         .iter()
         .filter(|attribute| !attribute.key.starts_with("k8s."))
@@ -216,6 +234,22 @@ mod tests {
         let rows = calls(&spans, TraceId([7; 16])).remove(0).rows;
         let errors: Vec<_> = rows.iter().map(|row| (row.failed, row.error.as_deref())).collect();
         assert_eq!(errors, [(true, None), (true, Some("no")), (false, None)]);
+    }
+
+    #[test]
+    fn attributes_are_shortened_by_what_the_reader_sees_already() {
+        let attributes = [
+            ("istio_cni.command", "add"),
+            ("container.id", "cafe"),
+            ("istio_cni.rules.backend", "nftables"),
+            ("istio_cni.pod.source", "cache"),
+            ("error.type", "io"),
+        ];
+        let mut row = calls(&[span(1, 9, 0, 50)], TraceId([7; 16])).remove(0).rows.remove(0);
+        row.name = "rules.apply".to_owned();
+        row.attributes = attributes.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+        row.links = vec!["a/b".to_owned()];
+        assert_eq!(row.telling(), ["backend=nftables", "pod.source=cache", "error.type=io", "link=a/b"]);
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Layout {
             false if row.rails.is_empty() => (style.bold(&name), style.cyan(&bar)),
             false => (name, style.cyan(&bar)),
         };
-        let attributes = style.dim(&cut(&telling(row), self.attributes));
+        let attributes = style.dim(&cut(&row.telling().join(" "), self.attributes));
         text.push_str(format!("  {name}  {bar} {time}  {attributes}").trim_end());
         text.push('\n');
         if let Some(error) = &row.error {
@@ -104,22 +104,6 @@ fn bar(offset: u64, length: u64, whole: u64, width: usize) -> String {
         (false, false) => ' ',
     };
     (0..width).map(cell).collect()
-}
-
-/// Attributes that say again what the tree says, or where the sandbox is; the page has them.
-const LEFT_OUT: [&str; 3] = ["command", "container.id", "netns"];
-
-/// The attributes and links that tell something, as short as they can be understood beside the span's name.
-fn telling(row: &Row) -> String {
-    let room = row.name.split('.').next().unwrap_or_default();
-    let short = |key: &str| -> String {
-        let key = key.strip_prefix("istio_cni.").unwrap_or(key);
-        key.strip_prefix(room).and_then(|rest| rest.strip_prefix('.')).unwrap_or(key).to_owned()
-    };
-    let attributes = row.attributes.iter().map(|(key, value)| (short(key), value));
-    let attributes = attributes.filter(|(key, _)| !LEFT_OUT.contains(&key.as_str()));
-    let links = row.links.iter().map(|link| format!("link={link}"));
-    attributes.map(|(key, value)| format!("{key}={value}")).chain(links).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
