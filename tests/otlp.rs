@@ -10,5 +10,7 @@ mod environment;
 mod losses;
 #[path = "otlp/scene.rs"]
 mod scene;
+#[path = "otlp/spool.rs"]
+mod spool;
 #[path = "support/otlp.rs"]
 mod support;

@@ -10,5 +10,5 @@ mod readiness;
 mod run;
 mod server;
 mod service;
-mod spool;
+pub mod spool;
 mod tasks;

@@ -17,10 +17,12 @@ use std::time::Duration;
 
 /// How often the spool is looked at; mostly there is nothing.
 const LOOK: Duration = Duration::from_secs(2);
-/// How many files are taken over at a time, and the pause until the next: what is queued behind
-/// this must have time to leave, or a full spool would be lost in a full queue.
+/// How many files are taken over at a time. Before the next, what is queued must have left, or a
+/// full spool would be lost in a full queue.
 const PORTION: usize = 32;
-const PAUSE: Duration = Duration::from_millis(250);
+/// How long to wait for that; what a collector that is away does not take is better counted as
+/// samples than left where it keeps out what is new.
+const ROOM: Duration = Duration::from_secs(30);
 
 /// The spool's reader.
 pub struct Drain {
@@ -53,7 +55,12 @@ impl Drain {
                 let Portion { items, bytes, .. } = portion;
                 self.telemetry.event(AgentEvent::SpoolDrained { items, bytes });
             }
-            tokio::time::sleep(if portion.more { PAUSE } else { LOOK }).await;
+            if portion.more {
+                tokio::task::yield_now().await;
+            } else {
+                tokio::time::sleep(LOOK).await;
+            }
+            let _ = tokio::time::timeout(ROOM, self.telemetry.room()).await;
         }
     }
 

@@ -89,14 +89,20 @@ async fn a_whole_trace_arrives(speaks: Speaks, protocol: &str) {
 #[tokio::test]
 async fn an_own_authority_and_a_client_certificate_make_tls() {
     let certificates = Certificates::new();
-    for (speaks, protocol) in [(Speaks::Grpc, "grpc"), (Speaks::Http, "http/protobuf")] {
+    let (own, systems) = ("OTEL_EXPORTER_OTLP_CERTIFICATE", "SSL_CERT_FILE");
+    for (speaks, protocol, authority) in [
+        (Speaks::Grpc, "grpc", own),
+        (Speaks::Http, "http/protobuf", own),
+        (Speaks::Grpc, "grpc", systems),
+        (Speaks::Http, "http/protobuf", systems),
+    ] {
         let collector = Collector::start(speaks, Some(&certificates)).await;
         let (ca, chain, key) =
             (certificates.path("ca.pem"), certificates.path("client.pem"), certificates.path("client.key"));
         let (telemetry, screen) = start(&[
             ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url()),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
-            ("OTEL_EXPORTER_OTLP_CERTIFICATE", ca.to_str().unwrap()),
+            (authority, ca.to_str().unwrap()),
             ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", chain.to_str().unwrap()),
             ("OTEL_EXPORTER_OTLP_CLIENT_KEY", key.to_str().unwrap()),
         ]);
