@@ -68,16 +68,7 @@ impl Stage {
         let plain = actor(pods.plain, Sender::Application)?;
         let broken = actor(pods.broken, Sender::Application)?;
         let actors = || every(&meshed, &twin, &plain, &broken);
-        let mut listeners = Listeners::new();
-        for (who, ports) in &LISTENERS {
-            let user = if users == Users::Any { who.uid() } else { None };
-            match who {
-                Sender::Peer => listeners.add(&peer.netns, "peer", ports, peer.ipv6, user)?,
-                _ => actors().try_for_each(|actor| {
-                    listeners.add(&actor.sandbox.netns, actor.pod.name, ports, peer.ipv6, user)
-                })?,
-            }
-        }
+        let listeners = listen(&peer, users, actors)?;
         let names: Vec<&str> = actors().map(|actor| actor.pod.name).collect();
         let families = if peer.ipv6 { "IPv4 and IPv6" } else { "IPv4 alone, as IPv6 is switched off here" };
         out.done(&format!("network namespaces of {}, each joined to a peer by veth, {families}", names.join(", ")))?;
@@ -168,6 +159,24 @@ impl Stage {
             None => Ok(()),
         }
     }
+}
+
+/// Everybody who listens does, each with the sockets of the user that it stands for, where there can be several.
+fn listen<'a, Pods: Iterator<Item = &'a Actor>>(
+    peer: &Peer,
+    users: Users,
+    actors: impl Fn() -> Pods,
+) -> Result<Listeners> {
+    let mut listeners = Listeners::new();
+    for (who, ports) in &LISTENERS {
+        let user = if users == Users::Any { who.uid() } else { None };
+        match who {
+            Sender::Peer => listeners.add(&peer.netns, "peer", ports, peer.ipv6, user)?,
+            _ => actors()
+                .try_for_each(|actor| listeners.add(&actor.sandbox.netns, actor.pod.name, ports, peer.ipv6, user))?,
+        }
+    }
+    Ok(listeners)
 }
 
 fn every<'a>(
