@@ -1,7 +1,7 @@
 //! What plugins left behind arrives as a whole, however much it is.
 
 use crate::scene::{FLUSH, enrolled, lost_in_all, start};
-use crate::support::{Collector, Speaks};
+use crate::support::{Answer, Collector, Speaks};
 use istio_cni_otel::agent::spool::Drain;
 use istio_cni_otel::host::spool::Spool;
 use istio_cni_otel::telemetry::batch;
@@ -21,6 +21,8 @@ async fn a_spool_larger_than_the_queue_is_sent_without_loss() {
         Spool::in_run_dir(run_dir.path()).leave(&file, Lost::default()).unwrap();
     }
     let collector = Collector::start(Speaks::Grpc, None).await;
+    // While the first request waits for its second chance, everything else would meet a full queue.
+    collector.answer([Answer::ComeAgain(8, 1)], Answer::Take);
     let (telemetry, _) =
         start(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &collector.url()), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]);
     let drain = tokio::spawn(Drain::new(run_dir.path(), telemetry.clone()).run());
