@@ -12,7 +12,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Instant;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 
 /// The socket's name in the run directory.
 pub const SOCKET: &str = "agent.sock";
@@ -76,6 +76,11 @@ impl Agent {
         dependency_log::install(&telemetry);
         telemetry.event(AgentEvent::Starting { version, node: settings.node.clone() });
         Ok(Agent { settings, runtime, telemetry, backend, started })
+    }
+
+    /// What drives the agent's tasks.
+    pub fn runtime(&self) -> &Handle {
+        self.runtime.handle()
     }
 
     /// Takes the addresses. The socket is the last: whoever finds it finds an agent behind it.

@@ -4,6 +4,7 @@
 use super::readiness::{Readiness, Token};
 use crate::domain::failure::Classify;
 use crate::domain::prune::prune;
+use crate::domain::step::ErrorType;
 use crate::k8s::cache::PodCache;
 use crate::k8s::client::ApiClient;
 use crate::k8s::watch::{News, Watch};
@@ -11,9 +12,11 @@ use crate::telemetry::agent_event::AgentEvent;
 use crate::telemetry::pipeline::Telemetry;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const RESOURCE: &str = "pods";
+/// How often a failure that lasts is told.
+const REPEAT: Duration = Duration::from_secs(60);
 
 /// Who hears of the watch.
 pub struct Watched {
@@ -21,6 +24,8 @@ pub struct Watched {
     readiness: Arc<Readiness>,
     /// Held until all pods are known for the first time.
     token: Option<Token>,
+    /// What the watch failed with, and when that was told, until it is in sync again.
+    lost: Option<(ErrorType, Instant)>,
     /// When the process began.
     started: Instant,
 }
@@ -41,24 +46,33 @@ impl Watched {
     /// Holds readiness back until all pods are known for the first time.
     pub fn new(telemetry: Telemetry, readiness: Arc<Readiness>, started: Instant) -> Watched {
         let token = Some(readiness.token("this node's pods"));
-        Watched { telemetry, readiness, token, started }
+        Watched { telemetry, readiness, token, lost: None, started }
     }
 
     fn tell(&mut self, news: &News<'_>) {
         match news {
             News::Heard => self.telemetry.metrics().watch_synced(RESOURCE),
             News::Synced { pods, .. } => self.synced(*pods),
-            News::Failed { error, .. } => {
-                let problem = error.whole();
-                if let Some(token) = &self.token {
-                    token.explain(&format!("{}: {problem}", error.error_type().as_str()));
-                }
-                self.telemetry.event(AgentEvent::WatchLost { resource: RESOURCE.to_owned(), problem });
-            }
+            News::Resumed { pods } if self.lost.is_some() => self.synced(*pods),
+            News::Resumed { .. } => self.telemetry.metrics().watch_synced(RESOURCE),
+            News::Failed { error, .. } => self.failed(error.error_type(), error.whole()),
+        }
+    }
+
+    /// Tells of a failure once, and again when it is another one or when it lasts.
+    fn failed(&mut self, error_type: ErrorType, problem: String) {
+        if let Some(token) = &self.token {
+            token.explain(&format!("{}: {problem}", error_type.as_str()));
+        }
+        let known = self.lost.is_some_and(|(known, told)| known == error_type && told.elapsed() < REPEAT);
+        if !known {
+            self.lost = Some((error_type, Instant::now()));
+            self.telemetry.event(AgentEvent::WatchLost { resource: RESOURCE.to_owned(), problem });
         }
     }
 
     fn synced(&mut self, objects: usize) {
+        self.lost = None;
         self.telemetry.metrics().watch_synced(RESOURCE);
         self.telemetry.event(AgentEvent::WatchSynced { resource: RESOURCE.to_owned(), objects });
         if self.token.take().is_some() && self.readiness.waiting_for().is_empty() {

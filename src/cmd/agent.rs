@@ -1,15 +1,17 @@
 //! `istio-cni-otel agent`: the flags, the environment and the signals of the node agent.
 
 use super::cli::{fail, wrong_use};
-use crate::agent::app::{Agent, Ending};
+use crate::agent::app::{Agent, Bound, Ending};
 use crate::agent::config::Settings;
 use crate::telemetry::console_writer::Format;
 use crate::telemetry::otlp::config::Config;
 use crate::telemetry::pipeline::Setup;
 use crate::telemetry::resource::Identity;
+use anyhow::Context;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use std::collections::HashMap;
 use std::process::ExitCode;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The flags that were given, by their name in the environment.
@@ -148,14 +150,19 @@ pub fn run(args: &AgentArgs) -> ExitCode {
         Err(error) => return wrong_use(&error.to_string()),
     };
     let setup = setup(&settings, &lookup);
-    let agent = Agent::build(settings, setup).and_then(Agent::bind);
-    match agent.map_err(anyhow::Error::new) {
+    match start(settings, setup) {
         Err(error) => fail(&format!("the agent cannot start: {error:#}"), 1),
-        Ok(agent) => match agent.run(signalled()) {
+        Ok((agent, signals)) => match agent.run(signals.received()) {
             Ending::Asked => ExitCode::SUCCESS,
             Ending::TaskEnded(_) => ExitCode::FAILURE,
         },
     }
+}
+
+fn start(settings: Settings, setup: Setup) -> anyhow::Result<(Bound, Signals)> {
+    let agent = Agent::build(settings, setup)?;
+    let signals = Signals::heed(agent.runtime()).context("signals cannot be heeded")?;
+    Ok((agent.bind()?, signals))
 }
 
 fn setup(settings: &Settings, lookup: &dyn Fn(&str) -> Option<String>) -> Setup {
@@ -179,20 +186,24 @@ fn random_instance() -> String {
     crate::telemetry::story::random_span_id().to_hex()
 }
 
-/// Waits for SIGTERM or SIGINT, and says which in the reference's words.
-async fn signalled() -> String {
-    let name = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => tokio::select! {
-            _ = terminate.recv() => "terminated",
-            _ = interrupt.recv() => "interrupt",
-        },
-        (Ok(one), Err(_)) | (Err(_), Ok(one)) => only(one).await,
-        (Err(_), Err(_)) => std::future::pending().await,
-    };
-    format!("Exit signal received: {name}")
+/// SIGTERM and SIGINT, heeded from the moment this is made.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
-async fn only(mut signal: Signal) -> &'static str {
-    signal.recv().await;
-    "terminated"
+impl Signals {
+    fn heed(runtime: &Handle) -> std::io::Result<Signals> {
+        let _inside = runtime.enter();
+        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for either, and says which in the reference's words.
+    async fn received(mut self) -> String {
+        let name = tokio::select! {
+            _ = self.terminate.recv() => "terminated",
+            _ = self.interrupt.recv() => "interrupt",
+        };
+        format!("Exit signal received: {name}")
+    }
 }

@@ -34,7 +34,7 @@ pub enum ApiError {
     Status { code: u16, message: String },
     #[error("the API server answered something that is no pod: {reason}")]
     Invalid { reason: String },
-    #[error("the API server did not answer within {limit:?}")]
+    #[error("the API server did not answer within {limit:.1?}")]
     Timeout { limit: Duration },
     #[error("the API server cannot be reached")]
     Unreachable { source: kube::Error },

@@ -103,11 +103,12 @@ impl PodSource for Pods {
     }
 }
 
-/// How long a lookup may take in all: its attempts and pauses, but never so long that the plugin
-/// has given the agent up meanwhile.
+/// How long a lookup may take in all: its attempts and pauses, and one request that hangs, but never
+/// so long that the plugin has given the agent up meanwhile.
 fn longest(bounds: &Bounds) -> Duration {
-    let attempts = bounds.pod_interval.saturating_mul(bounds.pod_attempts).saturating_add(bounds.api_timeout);
-    attempts.min(bounds.agent_timeout.mul_f64(0.8))
+    let attempts = bounds.pod_interval.saturating_mul(bounds.pod_attempts);
+    let requests = bounds.api_timeout.saturating_mul(2);
+    attempts.saturating_add(requests).saturating_add(WATCH_GRACE).min(bounds.agent_timeout.mul_f64(0.8))
 }
 
 /// Why one attempt to find a pod failed.

@@ -34,6 +34,8 @@ pub enum News<'a> {
     Heard,
     /// All of the node's pods are known.
     Synced { pods: usize, streamed: bool },
+    /// A watch is open again where the last one ended.
+    Resumed { pods: usize },
     /// It failed and goes on after the pause.
     Failed { error: &'a ApiError, pause: Duration },
 }
@@ -157,6 +159,7 @@ impl Watch {
         match within(ANSWER, self.client.watch(&self.node, Some(version.as_str()))).await {
             Ok(events) => {
                 self.cache.set_live(true);
+                tell(News::Resumed { pods: self.cache.len() });
                 self.events(pin!(events), version, tell).await
             }
             Err(ApiError::Status { code: 410, .. }) => Ok(Ended::Stale),

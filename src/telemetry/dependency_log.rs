@@ -17,6 +17,9 @@ const MOST: u32 = 10;
 /// The time for which events are counted.
 const WINDOW: Duration = Duration::from_secs(60);
 
+/// What these say, the agent says itself, with what it means for the pods.
+const SAID_BETTER: [&str; 2] = ["kube_client::client", "kube_client::client::builder"];
+
 /// Forwards events of libraries.
 pub struct DependencyLog {
     telemetry: Telemetry,
@@ -59,7 +62,7 @@ impl<S: Subscriber> Layer<S> for DependencyLog {
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
-        if !self.may_tell(metadata.target()) {
+        if SAID_BETTER.contains(&metadata.target()) || !self.may_tell(metadata.target()) {
             return;
         }
         let mut text = Text::default();

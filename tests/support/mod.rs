@@ -11,6 +11,8 @@
     reason = "a test's helper fails by panicking, and a child process speaks through its output"
 )]
 
+pub mod agent;
+pub mod api;
 mod namespace;
 mod plugin;
 mod process;

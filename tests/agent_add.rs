@@ -1,0 +1,213 @@
+//! An ADD through the real agent: which pod it finds, from where, and what it says when it cannot.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests assert by panicking")]
+
+mod support;
+
+use istio_cni_otel::domain::request::{Answer, Backend, Command};
+use istio_cni_otel::domain::settings::SkipReason;
+use istio_cni_otel::domain::step::{ErrorType, Step};
+use serde_json::{Value, json};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+use support::agent::{Agent, call_for, make, sandbox};
+use support::api::{Api, Fault};
+use support::{Namespace, Node, UID, pod, prev_result};
+
+const OTHER_UID: &str = "22222222-2222-4333-8444-555555555555";
+const HASH: &str = "0123456789abcdef0123456789abcdef";
+
+fn with_uid(uid: &str) -> Value {
+    let mut pod = pod(json!({}));
+    pod["metadata"]["uid"] = json!(uid);
+    pod
+}
+
+fn enrolled(changed: bool) -> Answer {
+    Answer::Enrolled { backend: Backend::Nftables, changed }
+}
+
+#[test]
+fn a_known_pod_is_set_up_without_asking_the_api_server() {
+    let (api, node, sandbox) = (Api::start(), Node::new(), sandbox());
+    api.put(&pod(json!({})));
+    let agent = Agent::start(&node, &api);
+    assert_eq!(node.call("ADD", &sandbox.path()).result(), prev_result());
+    assert_eq!(node.call("ADD", &sandbox.path()).result(), prev_result());
+    assert!(!sandbox.nft_tables().is_empty(), "the rules are there");
+    assert!(node.call("CHECK", &sandbox.path()).success);
+    assert_eq!(api.requests().len(), 1, "the watch and nothing else: {:?}", api.requests());
+    agent.wait_for_metric(r#"istio_cni_requests_total{command="add",outcome="enrolled",reason="",path="agent"}"#, 2.0);
+    agent
+        .wait_for_metric(r#"istio_cni_requests_total{command="check",outcome="enrolled",reason="",path="agent"}"#, 1.0);
+    assert!(agent.metrics().contains(r#"istio_cni_step_duration_seconds_count{step="rules.apply""#));
+    assert!(node.spooled().is_empty());
+}
+
+#[test]
+fn a_pod_that_gets_no_rules_is_skipped_with_its_reason() {
+    let (api, node, sandbox) = (Api::start(), Node::new(), sandbox());
+    let mut plain = pod(json!({}));
+    plain["metadata"]["annotations"] = json!({});
+    api.put(&plain);
+    let _agent = Agent::start(&node, &api);
+    let answer = make(&node, &call_for(UID), Some(sandbox.as_fd()));
+    assert_eq!(answer.result, Ok(Answer::Skipped(SkipReason::NotInjected)));
+    assert!(sandbox.nft_tables().is_empty());
+}
+
+#[test]
+fn a_pod_that_appears_late_is_waited_for() {
+    let (api, node, sandbox) = (Api::start(), Node::new(), sandbox());
+    let _agent = Agent::start(&node, &api);
+    let mut call = call_for(UID);
+    (call.request.bounds.pod_attempts, call.request.bounds.pod_interval) = (30, Duration::from_secs(20));
+    std::thread::scope(|scope| {
+        let answer = scope.spawn(|| make(&node, &call, Some(sandbox.as_fd())));
+        // It was not in the cache, and the API server does not have it yet either.
+        api.wait_for("get", 1);
+        api.put(&pod(json!({})));
+        assert_eq!(answer.join().unwrap().result, Ok(enrolled(true)));
+    });
+    assert_eq!(api.count("get"), 1, "the watch brought it");
+}
+
+#[test]
+fn a_pod_that_only_the_api_server_knows_is_asked_for_once() {
+    let (api, node, sandbox) = (Api::start(), Node::new(), sandbox());
+    let _agent = Agent::start(&node, &api);
+    api.hold_watches(true);
+    api.put(&pod(json!({})));
+    assert_eq!(make(&node, &call_for(UID), Some(sandbox.as_fd())).result, Ok(enrolled(true)));
+    assert_eq!(api.count("get"), 1);
+}
+
+#[test]
+fn a_replaced_pod_is_not_taken_for_its_predecessor() {
+    let (api, node, sandbox) = (Api::start(), Node::new(), sandbox());
+    let mut old = with_uid(OTHER_UID);
+    old["metadata"]["annotations"]["traffic.sidecar.istio.io/excludeInboundPorts"] = json!("not a port");
+    api.put(&old);
+    let _agent = Agent::start(&node, &api);
+    api.hold_watches(true);
+    api.put(&with_uid(UID));
+    let answer = make(&node, &call_for(UID), Some(sandbox.as_fd()));
+    assert_eq!(answer.result, Ok(enrolled(true)), "the annotation of the one before does not matter");
+    assert_eq!(answer.pod_uid.as_deref(), Some(UID));
+}
+
+#[test]
+fn a_sandbox_of_a_pod_that_was_replaced_fails_at_once() {
+    let (api, node, sandbox) = (Api::start(), Node::new(), sandbox());
+    api.put(&with_uid(OTHER_UID));
+    let _agent = Agent::start(&node, &api);
+    let mut call = call_for(UID);
+    (call.request.bounds.pod_attempts, call.request.bounds.pod_interval) = (30, Duration::from_secs(20));
+    let failure = make(&node, &call, Some(sandbox.as_fd())).result.unwrap_err();
+    assert_eq!((failure.step, failure.error_type), (Step::PodLookup, ErrorType::PodReplaced));
+    assert!(failure.message.contains(UID) && failure.message.contains(OTHER_UID), "{failure}");
+    assert_eq!(api.count("get"), 1);
+    assert!(sandbox.nft_tables().is_empty());
+}
+
+#[test]
+fn a_static_pod_is_known_by_its_mirrors_hash() {
+    let (api, node, sandbox) = (Api::start(), Node::new(), sandbox());
+    api.put(&pod(json!({"kubernetes.io/config.hash": HASH})));
+    let _agent = Agent::start(&node, &api);
+    let answer = make(&node, &call_for(HASH), Some(sandbox.as_fd()));
+    assert_eq!((answer.result, answer.pod_uid.as_deref()), (Ok(enrolled(true)), Some(UID)));
+    assert_eq!(api.count("get"), 0);
+}
+
+#[test]
+fn an_api_server_that_fails_is_named_with_what_it_said() {
+    let (api, node, sandbox) = (Api::start(), Node::new(), sandbox());
+    let _agent = Agent::start(&node, &api);
+    let cases = [
+        (Fault::Status(401), ErrorType::ApiUnauthorized, "(401)"),
+        (Fault::Status(403), ErrorType::ApiForbidden, "(403)"),
+        (Fault::Status(404), ErrorType::PodNotFound, "(404)"),
+        (Fault::Status(500), ErrorType::ApiError, "status 500"),
+        (Fault::Garbage, ErrorType::ApiInvalidResponse, "no pod"),
+        (Fault::Silence, ErrorType::ApiTimeout, "did not answer within"),
+    ];
+    for (fault, error_type, words) in cases {
+        api.fail("get", Some(fault));
+        let started = Instant::now();
+        let failure = make(&node, &call_for(UID), Some(sandbox.as_fd())).result.unwrap_err();
+        assert_eq!((failure.step, failure.error_type), (Step::PodLookup, error_type), "{fault:?}: {failure}");
+        assert!(failure.message.starts_with("pod shop/web-0 was not got"), "{failure}");
+        assert!(failure.message.contains(words), "{fault:?}: {failure}");
+        assert!(started.elapsed() < Duration::from_secs(10));
+    }
+    assert!(sandbox.nft_tables().is_empty());
+}
+
+#[test]
+fn a_name_that_no_pod_can_have_never_reaches_the_api_server() {
+    let (api, node, sandbox) = (Api::start(), Node::new(), sandbox());
+    let _agent = Agent::start(&node, &api);
+    let mut call = call_for(UID);
+    call.request.pod.name = "../../../secrets/root".into();
+    let failure = make(&node, &call, Some(sandbox.as_fd())).result.unwrap_err();
+    assert_eq!(failure.error_type, ErrorType::PodNotFound);
+    assert_eq!(api.count("get"), 0);
+}
+
+#[test]
+fn a_wrong_annotation_is_the_pods_error_and_leaves_no_rule() {
+    let (api, node, sandbox) = (Api::start(), Node::new(), sandbox());
+    api.put(&pod(json!({"traffic.sidecar.istio.io/includeInboundPorts": "80,http"})));
+    let mut agent = Agent::start(&node, &api);
+    let (code, message) = node.call("ADD", &sandbox.path()).error();
+    assert_eq!(code, 999);
+    assert!(message.contains("annotation value error for value includeInboundPorts"), "{message}");
+    assert!(sandbox.nft_tables().is_empty());
+    let line = agent.wait_for("redirect.decide failed");
+    assert_eq!((&line["pod"], &line["k8s.pod.uid"]), (&json!("shop/web-0"), &json!(UID)));
+}
+
+#[test]
+fn del_gc_and_status_are_answered_without_a_namespace() {
+    let (api, node) = (Api::start(), Node::new());
+    let _agent = Agent::start(&node, &api);
+    for command in [Command::Del, Command::Gc, Command::Status] {
+        let mut call = call_for(UID);
+        call.request.command = command;
+        assert_eq!(make(&node, &call, None).result, Ok(Answer::Done), "{command:?}");
+    }
+    let failure = make(&node, &call_for(UID), None).result.unwrap_err();
+    assert_eq!((failure.step, failure.error_type), (Step::AgentCall, ErrorType::AgentProtocol));
+}
+
+#[test]
+fn fifty_pods_at_once_are_all_set_up_without_a_request() {
+    const PODS: usize = 50;
+    let (api, node) = (Api::start(), Node::new());
+    let names: Vec<String> = (0..PODS).map(|number| format!("web-{number}")).collect();
+    for name in &names {
+        let mut one = pod(json!({}));
+        one["metadata"]["name"] = json!(name);
+        api.put(&one);
+    }
+    let agent = Agent::start(&node, &api);
+    let sandboxes: Vec<Namespace> = names.iter().map(|_| sandbox()).collect();
+    std::thread::scope(|scope| {
+        let answers: Vec<_> = std::iter::zip(&names, &sandboxes)
+            .map(|(name, sandbox)| {
+                let mut call = call_for(UID);
+                call.request.pod.name.clone_from(name);
+                let node = &node;
+                scope.spawn(move || make(node, &call, Some(sandbox.as_fd())).result)
+            })
+            .collect();
+        for answer in answers {
+            assert_eq!(answer.join().unwrap(), Ok(enrolled(true)));
+        }
+    });
+    assert!(sandboxes.iter().all(|sandbox| !sandbox.nft_tables().is_empty()));
+    assert_eq!(api.requests().len(), 1, "{:?}", api.requests());
+    // This build is not the one that is shipped, which is smaller.
+    assert!(agent.resident() < 48 << 10, "{} kB", agent.resident());
+}

@@ -1,0 +1,363 @@
+//! The agent's life: starting without an API server, losing it, being stopped and killed at work,
+//! being succeeded, and what strangers and nonsense on its socket get.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests assert by panicking")]
+
+mod support;
+
+use istio_cni_otel::domain::request::Answer;
+use istio_cni_otel::domain::step::{ErrorType, Step};
+use istio_cni_otel::host::uds::Connection;
+use istio_cni_otel::telemetry::batch;
+use istio_cni_otel::telemetry::story::{Batch, Lost};
+use istio_cni_otel::wire::agent::{Kind, frame};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+use support::agent::{Agent, PATIENCE, call_for, command, conclusion, get, make, sandbox};
+use support::api::Api;
+use support::{Namespace, Node, UID, other_users, pod, prev_result};
+
+fn named(name: &str) -> Value {
+    let mut pod = pod(json!({}));
+    pod["metadata"]["name"] = json!(name);
+    pod
+}
+
+#[test]
+fn an_agent_without_an_api_server_serves_and_is_ready_once_there_is_one() {
+    let (node, sandbox) = (Node::new(), sandbox());
+    let address = Api::start().address;
+    node.write_kubeconfig(&format!("http://{address}"));
+    let mut agent = Agent::start_with(&node, &[]);
+    agent.wait_for("watch of pods lost");
+    let (status, body) = agent.health("/readyz");
+    assert_eq!(status, 503);
+    assert!(body.contains("waiting for: this node's pods (api_unreachable: "), "{body}");
+    assert_eq!(agent.health("/healthz").0, 200, "a restart would not help");
+    let failure = make(&node, &call_for(UID), Some(sandbox.as_fd())).result.unwrap_err();
+    assert_eq!((failure.step, failure.error_type), (Step::PodLookup, ErrorType::ApiUnreachable));
+
+    let api = Api::start_at(address);
+    api.put(&pod(json!({})));
+    agent.wait_for("ms after the start");
+    assert_eq!(agent.health("/readyz").0, 200);
+    assert!(make(&node, &call_for(UID), Some(sandbox.as_fd())).result.is_ok());
+    assert_eq!(api.count("get"), 0);
+}
+
+#[test]
+fn an_agent_without_a_kubeconfig_yet_waits_for_it() {
+    let (node, api) = (Node::new(), Api::start());
+    let mut agent = Agent::start_with(&node, &[]);
+    agent.wait_for("there is no kubeconfig at ");
+    node.write_kubeconfig(&format!("http://{}", api.address));
+    agent.wait_for("ms after the start");
+}
+
+#[test]
+fn when_the_api_server_goes_cached_pods_are_served_and_its_return_is_noticed() {
+    let (node, api, sandbox) = (Node::new(), Api::start(), sandbox());
+    api.put(&pod(json!({})));
+    let mut agent = Agent::start(&node, &api);
+    let address = api.address;
+    drop(api);
+    agent.wait_for("watch of pods lost");
+    assert!(make(&node, &call_for(UID), Some(sandbox.as_fd())).result.is_ok());
+    assert_eq!(agent.health("/readyz").0, 200, "what it knows still stands");
+
+    let api = Api::start_at(address);
+    api.put(&named("web-1"));
+    let mut call = call_for(UID);
+    call.request.pod.name = "web-1".into();
+    call.request.bounds.pod_attempts = 30;
+    call.request.bounds.pod_interval = Duration::from_millis(100);
+    assert!(make(&node, &call, Some(sandbox.as_fd())).result.is_ok());
+    agent.wait_for("watch of pods in sync with 1 objects");
+}
+
+#[test]
+fn the_ports_serve_metrics_in_both_formats_and_health() {
+    let (node, api) = (Node::new(), Api::start());
+    let agent = Agent::start(&node, &api);
+    let (_, plain) = get(agent.metrics, "/metrics", "");
+    assert!(plain.contains("content-type: text/plain; version=0.0.4"), "{plain}");
+    assert!(plain.contains("istio_cni_build_info{"), "{plain}");
+    assert!(plain.contains(r#"istio_cni_api_requests_total{verb="watch",resource="pods",code="200"} 1"#), "{plain}");
+    assert!(plain.contains(r#"istio_cni_watch_last_sync_age_seconds{resource="pods"} "#), "{plain}");
+    let (_, open) = get(agent.metrics, "/metrics", "Accept: application/openmetrics-text; version=1.0.0\r\n");
+    assert!(open.contains("content-type: application/openmetrics-text"), "{open}");
+    assert!(open.trim_end().ends_with("# EOF"), "{open}");
+    assert_eq!((agent.health("/healthz").0, agent.health("/elsewhere").0), (200, 404));
+
+    fs::remove_file(node.path("agent.sock")).unwrap();
+    let (status, body) = agent.health("/healthz");
+    assert_eq!(status, 503);
+    assert!(body.contains("agent.sock is gone"), "{body}");
+}
+
+#[test]
+fn a_signal_ends_it_in_order_and_with_success() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let (node, api) = (Node::new(), Api::start());
+        let mut agent = Agent::start(&node, &api);
+        agent.signal(signal);
+        assert!(agent.ended().success());
+        assert!(!node.path("agent.sock").exists());
+        let last = agent.log.last().unwrap()["msg"].as_str().unwrap();
+        assert!(last.contains("Exit signal received: "), "{last}");
+    }
+}
+
+#[test]
+fn stopping_under_load_loses_no_pod_and_no_telemetry() {
+    const PODS: usize = 24;
+    let (node, api) = (Node::new(), Api::start());
+    let node = node.conf("agent_timeout_ms", json!(20_000)).conf("api_timeout_ms", json!(5_000));
+    api.put(&pod(json!({})));
+    let mut agent = Agent::start(&node, &api);
+    let sandboxes: Vec<Namespace> = (0..PODS).map(|_| sandbox()).collect();
+    std::thread::scope(|scope| {
+        let calls: Vec<_> = sandboxes.iter().map(|sandbox| scope.spawn(|| node.call("ADD", &sandbox.path()))).collect();
+        agent.wait_for("End nftables configuration");
+        agent.signal(Signal::SIGTERM);
+        for call in calls {
+            assert_eq!(call.join().unwrap().result(), prev_result());
+        }
+    });
+    assert!(agent.ended().success());
+    assert!(sandboxes.iter().all(|sandbox| !sandbox.nft_tables().is_empty()));
+    // Who found no agent any more did the work alone, and left its telemetry for the next one.
+    let alone = node.spooled().len();
+    let agent = Agent::start(&node, &api);
+    let done = r#"istio_cni_requests_total{command="add",outcome="enrolled",reason="",path="standalone"}"#;
+    if alone > 0 {
+        agent.wait_for_metric(done, alone as f64);
+    }
+    assert!(node.spooled().is_empty());
+}
+
+#[test]
+fn a_pod_that_is_waited_for_when_the_agent_stops_is_set_up_by_the_plugin_alone() {
+    let (node, api, sandbox) = (Node::new(), Api::start(), sandbox());
+    let node = node
+        .conf("pod_lookup_attempts", json!(30))
+        .conf("pod_lookup_interval_ms", json!(10_000))
+        .conf("agent_timeout_ms", json!(60_000));
+    let mut agent = Agent::start(&node, &api);
+    api.hold_watches(true);
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| node.call("ADD", &sandbox.path()));
+        api.wait_for("get", 1);
+        api.put(&pod(json!({})));
+        agent.signal(Signal::SIGTERM);
+        assert_eq!(call.join().unwrap().result(), prev_result());
+    });
+    assert!(agent.ended().success());
+    assert!(!sandbox.nft_tables().is_empty());
+}
+
+#[test]
+fn after_a_kill_the_next_agent_takes_over_the_socket_and_the_spool() {
+    let (node, api, sandbox) = (Node::new(), Api::start(), sandbox());
+    let node = node.conf("api_timeout_ms", json!(5_000));
+    api.put(&pod(json!({})));
+    let mut first = Agent::start(&node, &api);
+    first.signal(Signal::SIGKILL);
+    assert!(!first.ended().success());
+    assert!(node.path("agent.sock").exists(), "a stale socket is left");
+    assert_eq!(node.call("ADD", &sandbox.path()).result(), prev_result());
+    assert_eq!(node.spooled().len(), 1);
+
+    let mut second = Agent::start(&node, &api);
+    second.wait_for_metric(
+        r#"istio_cni_requests_total{command="add",outcome="enrolled",reason="",path="standalone"}"#,
+        1.0,
+    );
+    assert!(node.spooled().is_empty());
+    let line = second.wait_for("took over ");
+    assert!(line["istio_cni.telemetry.items"].as_u64().unwrap() > 5, "{line}");
+    assert!(make(&node, &call_for(UID), Some(sandbox.as_fd())).result.is_ok());
+    assert_eq!(second.metric("istio_cni_telemetry_spool_bytes"), Some(0.0));
+}
+
+#[test]
+fn what_is_torn_or_foreign_in_the_spool_stops_nothing() {
+    let (node, api, sandbox) = (Node::new(), Api::start(), sandbox());
+    let node = node.conf("api_timeout_ms", json!(5_000));
+    api.put(&pod(json!({})));
+    node.write_kubeconfig(&format!("http://{}", api.address));
+    support::loopback();
+    assert_eq!(node.call("ADD", &sandbox.path()).result(), prev_result());
+    let whole = fs::read_dir(node.path("spool")).unwrap().next().unwrap().unwrap().path();
+    let bytes = fs::read(&whole).unwrap();
+    fs::write(node.path("spool/0-torn.spool"), &bytes[..bytes.len() / 2]).unwrap();
+    fs::write(node.path("spool/1-foreign.spool"), "not ours").unwrap();
+    fs::write(node.path("spool/2-empty.spool"), "").unwrap();
+    fs::create_dir(node.path("spool/3-directory.spool")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", node.path("spool/4-link.spool")).unwrap();
+    fs::write(node.path("spool/lost"), "00000000000000000003 00000000000000000002\n").unwrap();
+
+    let mut agent = Agent::start(&node, &api);
+    agent.wait_for("are no record");
+    agent.wait_for("are no record");
+    agent.wait_for_metric(
+        r#"istio_cni_requests_total{command="add",outcome="enrolled",reason="",path="standalone"}"#,
+        1.0,
+    );
+    agent.wait_for_metric(r#"istio_cni_telemetry_dropped_total{signal="traces",reason="spool_full"}"#, 3.0);
+    let mut left: Vec<String> = fs::read_dir(node.path("spool"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["3-directory.spool", "4-link.spool", "lost"]);
+}
+
+#[test]
+fn a_second_agent_succeeds_the_first_without_a_gap() {
+    let (node, api, sandbox) = (Node::new(), Api::start(), sandbox());
+    api.put(&pod(json!({})));
+    let first = Agent::start(&node, &api);
+    let mut connected = UnixStream::connect(node.path("agent.sock")).unwrap();
+    let second = Agent::start(&node, &api);
+    assert!(first.stop().success());
+    assert_eq!(connected.read(&mut [0]).unwrap(), 0, "a silent caller is let go in time");
+    assert!(make(&node, &call_for(UID), Some(sandbox.as_fd())).result.is_ok());
+    assert!(second.stop().success());
+    assert!(!node.path("agent.sock").exists());
+}
+
+#[test]
+fn nonsense_on_the_socket_is_refused_and_forgotten() {
+    let (node, api, sandbox) = (Node::new(), Api::start(), sandbox());
+    api.put(&pod(json!({})));
+    let mut agent = Agent::start(&node, &api);
+    let call = |body: &[u8]| frame(Kind::Call, body).unwrap();
+    let nonsense: [Vec<u8>; 6] = [
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        [b'C', 255, 255, 255, 255].to_vec(),
+        call(b"{"),
+        call(b"{\"v\":1}"),
+        call(&[0xff; 64]),
+        frame(Kind::Conclusion, b"{}").unwrap(),
+    ];
+    for bytes in &nonsense {
+        let mut stream = UnixStream::connect(node.path("agent.sock")).unwrap();
+        stream.write_all(bytes).unwrap();
+        let failure = conclusion(&mut Connection::new(stream, PATIENCE)).result.unwrap_err();
+        assert_eq!((failure.step, failure.error_type), (Step::AgentCall, ErrorType::AgentProtocol), "{bytes:?}");
+        agent.wait_for("refused what came through the socket");
+    }
+    // Half a frame, and nothing at all.
+    drop(UnixStream::connect(node.path("agent.sock")).unwrap().write_all(b"C\0\0"));
+    drop(UnixStream::connect(node.path("agent.sock")).unwrap());
+    agent.wait_for("refused what came through the socket");
+    assert!(make(&node, &call_for(UID), Some(sandbox.as_fd())).result.is_ok());
+}
+
+#[test]
+fn telemetry_alone_is_taken_and_nonsense_in_its_place_counted() {
+    let (node, api) = (Node::new(), Api::start());
+    let agent = Agent::start(&node, &api);
+    let told = Batch { lost: Lost { spans: 7, logs: 0 }, ..Batch::default() };
+    for body in [batch::encode(&told), b"no protobuf".to_vec()] {
+        let mut stream = UnixStream::connect(node.path("agent.sock")).unwrap();
+        stream.write_all(&frame(Kind::Telemetry, &body).unwrap()).unwrap();
+    }
+    agent.wait_for_metric(r#"istio_cni_telemetry_dropped_total{signal="traces",reason="spool_full"}"#, 7.0);
+    agent.wait_for_metric(r#"istio_cni_telemetry_dropped_total{signal="traces",reason="invalid"}"#, 1.0);
+}
+
+#[test]
+fn beyond_its_limit_it_sends_callers_away_at_once() {
+    let (node, api, sandbox) = (Node::new(), Api::start(), sandbox());
+    api.put(&pod(json!({})));
+    let mut agent = Agent::start(&node, &api);
+    let silent: Vec<UnixStream> = (0..256).map(|_| UnixStream::connect(node.path("agent.sock")).unwrap()).collect();
+    let started = Instant::now();
+    let failure = make(&node, &call_for(UID), Some(sandbox.as_fd())).result.unwrap_err();
+    assert_eq!((failure.step, failure.error_type), (Step::AgentCall, ErrorType::AgentBusy));
+    assert!(started.elapsed() < Duration::from_secs(4), "before the silent ones are given up");
+    drop(silent);
+    // The plugin does not depend on it: it goes on alone.
+    let node = node.conf("api_timeout_ms", json!(5_000));
+    assert_eq!(node.call("ADD", &sandbox.path()).result(), prev_result());
+    agent.signal(Signal::SIGTERM);
+    assert!(agent.ended().success());
+}
+
+#[test]
+fn only_root_may_call() {
+    let (node, api) = (Node::new(), Api::start());
+    api.put(&pod(json!({})));
+    let mut agent = Agent::start(&node, &api);
+    let socket = node.path("agent.sock");
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    if !other_users() {
+        // Without root there is no other user to be, and the mode alone keeps others out.
+        return;
+    }
+    let path = node.run_dir.path().to_owned();
+    let stranger = || UnixStream::connect(&socket).map(|mut stream| stream.read(&mut [0]).unwrap_or(0));
+    let namespace = Namespace::new();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let refused = namespace.run_as(1000, stranger).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied, "by the mode");
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).unwrap();
+    assert_eq!(namespace.run_as(1000, stranger).unwrap(), 0, "by who it is");
+    agent.wait_for("refused a connection of user 1000");
+}
+
+#[test]
+fn what_cannot_be_is_said_in_one_sentence() {
+    let node = Node::new();
+    let taken = TcpListener::bind("[::]:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let long = node.path(&"x".repeat(120));
+    let cases: [(&str, &str, i32, &str); 5] = [
+        ("MONITORING_PORT", "many", 2, "MONITORING_PORT=\"many\" cannot be used: it takes a port"),
+        (
+            "REDIRECT_BACKEND",
+            "ipvs",
+            2,
+            "REDIRECT_BACKEND=\"ipvs\" cannot be used: it takes auto, nftables or iptables",
+        ),
+        ("KUBECONFIG", "", 2, "KUBECONFIG=\"\" cannot be used: it takes the path of a kubeconfig"),
+        ("HEALTH_PORT", &port, 1, "unable to listen on port"),
+        ("CNI_AGENT_RUN_DIR", long.to_str().unwrap(), 1, "is too long"),
+    ];
+    for (key, value, status, words) in cases {
+        let output = command(&node).env(key, value).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{key}: {text}");
+        assert!(text.starts_with("istio-cni-otel: ") && text.contains(words), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+}
+
+#[test]
+fn status_fails_strictly_while_no_pod_is_known() {
+    let (node, api) = (Node::new(), Api::start());
+    let address = api.address;
+    drop(api);
+    node.write_kubeconfig(&format!("http://{address}"));
+    let mut agent = Agent::start_with(&node, &[]);
+    agent.wait_for("watch of pods lost");
+    let node = node.conf("cniVersion", json!("1.1.0"));
+    assert!(node.call("STATUS", "").success, "a runtime takes the network down when it fails");
+    let mut call = call_for(UID);
+    call.request.command = istio_cni_otel::domain::request::Command::Status;
+    let failure = make(&node, &call, None).result.unwrap_err();
+    assert_eq!((failure.code, failure.error_type), (50, ErrorType::ApiUnreachable));
+    let api = Api::start_at(address);
+    api.put(&pod(json!({})));
+    agent.wait_for("ms after the start");
+    assert_eq!(make(&node, &call, None).result, Ok(Answer::Done));
+}
