@@ -14,7 +14,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::trace::v1::{Span, Status, span, status};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Finished spans and log records, in OTLP's own types, without their resource.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -50,6 +50,11 @@ struct State {
     batch: Batch,
 }
 
+/// How often the wall clock is read at most, and how long reading it takes at most where nothing
+/// comes between.
+const READINGS: u32 = 8;
+const READING: Duration = Duration::from_micros(20);
+
 /// Wall-clock times that never run backwards: one reading of the wall clock, then the monotonic one.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -58,10 +63,21 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Reads both clocks.
+    /// Reads both clocks. Being put to sleep between the two readings would set this clock apart
+    /// from that of another process, so the wall clock is read again if that seems to have happened.
     pub fn start() -> Clock {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Clock { wall_ns: u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX), start: Instant::now() }
+        let start = Instant::now();
+        let (mut before, mut wall_ns) = (start, 0);
+        for _ in 0..READINGS {
+            let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let since = before.duration_since(start);
+            wall_ns = u64::try_from(wall.saturating_sub(since).as_nanos()).unwrap_or(u64::MAX);
+            if before.elapsed() < READING {
+                break;
+            }
+            before = Instant::now();
+        }
+        Clock { wall_ns, start }
     }
 
     /// Nanoseconds since the epoch, now.
