@@ -75,6 +75,7 @@ impl Agent {
         let telemetry = Telemetry::start(setup, runtime.handle());
         dependency_log::install(&telemetry);
         telemetry.event(AgentEvent::Starting { version, node: settings.node.clone() });
+        telemetry.event(AgentEvent::Configured { settings: settings.describe() });
         Ok(Agent { settings, runtime, telemetry, backend, started })
     }
 

@@ -98,8 +98,9 @@ fn execute(command: Command) -> ExitCode {
         }
         Command::Rules(args) => rules::run(&args, &mut stdout),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "istio-cni-otel", &mut stdout);
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "istio-cni-otel", &mut script);
+            stdout.write_all(&script).map_err(Into::into)
         }
         Command::PrintVersion => writeln!(stdout, "{}", env!("CARGO_PKG_VERSION")).map_err(Into::into),
     };

@@ -56,6 +56,9 @@ agent_events! {
     /// The process begins.
     Starting { version: String = SERVICE_VERSION, node: String = NODE_NAME }
         = "istio_cni.agent.starting", Info, "CNI version: {version}, node agent of node {node}";
+    /// The settings that the agent goes by.
+    Configured { settings: String = CONFIG_SETTINGS }
+        = "istio_cni.agent.configured", Info, "CNI agent configuration: {settings}";
     /// Requests are served.
     Ready { uptime_ms: u64 = UPTIME_MS }
         = "istio_cni.agent.ready", Info, "ready {uptime_ms} ms after the start";

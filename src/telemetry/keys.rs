@@ -88,6 +88,8 @@ keys! {
     TELEMETRY_PROTOCOL = "istio_cni.telemetry.protocol";
     /// How many bytes of telemetry.
     TELEMETRY_BYTES = "istio_cni.telemetry.bytes";
+    /// The agent's settings, by their names in the environment.
+    CONFIG_SETTINGS = "istio_cni.config.settings";
     /// The environment variable with a value that is not used.
     CONFIG_VARIABLE = "istio_cni.config.variable";
     /// The module of a library that logged something.

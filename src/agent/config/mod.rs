@@ -63,6 +63,31 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// The settings by their names, in one line; none of them is a secret.
+    pub fn describe(&self) -> String {
+        let port = |port: Option<u16>| match port {
+            None => "none".to_owned(),
+            Some(0) => "auto".to_owned(),
+            Some(port) => port.to_string(),
+        };
+        [
+            ("CNI_AGENT_RUN_DIR", self.run_dir.display().to_string()),
+            ("KUBERNETES_NODE_NAME", self.node.clone()),
+            ("API_SERVER", self.api.describe()),
+            ("MONITORING_PORT", port(self.monitoring)),
+            ("HEALTH_PORT", port(Some(self.health))),
+            ("POD_NAMESPACE", self.pod_namespace.clone()),
+            ("POD_NAME", self.pod_name.clone()),
+            ("EXCLUDE_NAMESPACES", self.exclude_namespaces.join(",")),
+            ("REDIRECT_BACKEND", self.backend.name().to_owned()),
+            ("LOG_OUTPUT_LEVEL", format!("{},cni-plugin:{}", self.levels.agent.name(), self.levels.plugin.name())),
+        ]
+        .map(|(key, value)| format!("{key}={value}"))
+        .join(" ")
+    }
+}
+
 /// The first name that is given. An empty one would select no pod at all, so it is passed over.
 fn node(lookup: Lookup<'_>, hostname: &str) -> String {
     let given = ["KUBERNETES_NODE_NAME", "NODE_NAME", "REPAIR_NODE_NAME"].into_iter().filter_map(lookup);

@@ -22,6 +22,17 @@ fn nothing_given_means_the_references_defaults() {
 }
 
 #[test]
+fn the_settings_are_described_by_their_names() {
+    let text = read(&[("MONITORING_PORT", "0"), ("EXCLUDE_NAMESPACES", "a,b")]).unwrap().describe();
+    assert_eq!(
+        text,
+        "CNI_AGENT_RUN_DIR=/var/run/istio-cni KUBERNETES_NODE_NAME=host-1 API_SERVER=the server of /k \
+         MONITORING_PORT=none HEALTH_PORT=8000 POD_NAMESPACE= POD_NAME= EXCLUDE_NAMESPACES=a,b \
+         REDIRECT_BACKEND=auto LOG_OUTPUT_LEVEL=info,cni-plugin:info"
+    );
+}
+
+#[test]
 fn the_node_is_the_first_name_that_is_not_empty() {
     let node = |pairs: &[(&str, &str)]| read(pairs).unwrap().node;
     assert_eq!(node(&[("KUBERNETES_NODE_NAME", "a"), ("NODE_NAME", "b")]), "a");
