@@ -13,7 +13,7 @@ macro_rules! agent_events {
         $variant:ident { $($field:ident: $type:ty = $key:ident),* $(,)? }
         = $name:literal, $level:ident, $message:literal;
     )*) => {
-        /// A log event of the agent itself.
+        /// A log event of the agent itself. Its fields are the attributes of the record.
         #[derive(Clone, Debug, PartialEq)]
         pub enum AgentEvent {
             $($(#[doc = $doc])+ $variant { $($field: $type),* },)*

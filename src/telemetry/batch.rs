@@ -34,12 +34,24 @@ struct Wire {
 /// Why bytes are no batch.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
+    /// More bytes than a batch may have.
     #[error("the telemetry has {size} bytes; at most {MAX_BYTES} are read")]
-    TooLarge { size: usize },
+    TooLarge {
+        /// How many there are.
+        size: usize,
+    },
+    /// No protobuf, or not of this message.
     #[error("the telemetry is no protobuf message of spans and log records")]
     Malformed(#[source] prost::DecodeError),
+    /// More items than a batch may have.
     #[error("the telemetry has {spans} spans and {logs} log records; at most {MAX_SPANS} and {MAX_LOGS} are read")]
-    TooMany { spans: usize, logs: usize },
+    TooMany {
+        /// How many spans there are.
+        spans: usize,
+        /// How many log records there are.
+        logs: usize,
+    },
+    /// An item that cannot be right.
     #[error(transparent)]
     Invalid(#[from] sanitize::Invalid),
 }

@@ -6,9 +6,13 @@ use opentelemetry_proto::tonic::logs::v1::SeverityNumber;
 /// Severity of a log line, from the least to the most serious.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
+    /// Of interest while something is searched for.
     Debug,
+    /// The usual course.
     Info,
+    /// Something went wrong, and was got over.
     Warn,
+    /// Something failed.
     Error,
     /// Not a severity: as a threshold it silences everything.
     Off,

@@ -1,8 +1,19 @@
 //! The one way to tell what happens: a step is run here and becomes a span, a histogram sample and
 //! a log record by construction. Also OTLP export, the metrics registry and the typed log events.
+//!
+//! The way of what is told: [`story`] collects the spans and log records of one request into a
+//! batch; the plugin sends it as bytes ([`batch`]) or leaves it in the spool; the agent's
+//! [`pipeline`] takes every batch, derives the samples ([`metrics`]), shows the lines
+//! ([`console_writer`]) and queues the rest for the collector ([`otlp`]).
+//!
+//! Everything is OTLP's own types from its birth on, instead of the SDK's: ids and start times are
+//! given (the trace id is the pod's UID), histogram points carry exemplars, and every lost item is
+//! counted. The SDK for Rust can do none of the three.
 
 pub mod agent_event;
+pub mod attribute;
 pub mod batch;
+pub mod clock;
 pub mod console;
 pub mod console_writer;
 mod core;

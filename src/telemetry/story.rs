@@ -4,22 +4,25 @@
 //! Whoever finished the request hands the collected [`Batch`] on: the plugin to the agent or the
 //! spool, the agent to its pipeline, which also derives the histogram samples from the spans.
 
+pub use super::attribute::{Attribute, attribute, text_attribute};
+pub use super::clock::Clock;
 use super::event::{self, EventName, Level};
 use super::keys::{self, Key};
 use crate::domain::failure::{Classify, Failure};
 use crate::domain::identity::{SpanId, TraceId, TraceLink};
 use crate::domain::pod::PodRef;
 use crate::domain::step::{ErrorType, Step};
-use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::trace::v1::{Span, Status, span, status};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Finished spans and log records, in OTLP's own types, without their resource.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
+    /// The finished spans, inner ones before outer ones.
     pub spans: Vec<Span>,
+    /// The log records in their order.
     pub logs: Vec<LogRecord>,
     /// What should be here and could not be kept; it travels along so that it is counted.
     pub lost: Lost,
@@ -28,7 +31,9 @@ pub struct Batch {
 /// How many items were lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
+    /// Spans.
     pub spans: u64,
+    /// Log records.
     pub logs: u64,
 }
 
@@ -50,47 +55,6 @@ struct State {
     batch: Batch,
 }
 
-/// How often the wall clock is read at most, and how long reading it takes at most where nothing
-/// comes between.
-const READINGS: u32 = 8;
-const READING: Duration = Duration::from_micros(20);
-
-/// Wall-clock times that never run backwards: one reading of the wall clock, then the monotonic one.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    wall_ns: u64,
-    start: Instant,
-}
-
-impl Clock {
-    /// Reads both clocks. Being put to sleep between the two readings would set this clock apart
-    /// from that of another process, so the wall clock is read again if that seems to have happened.
-    pub fn start() -> Clock {
-        let start = Instant::now();
-        let (mut before, mut wall_ns) = (start, 0);
-        for _ in 0..READINGS {
-            let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let since = before.duration_since(start);
-            wall_ns = u64::try_from(wall.saturating_sub(since).as_nanos()).unwrap_or(u64::MAX);
-            if before.elapsed() < READING {
-                break;
-            }
-            before = Instant::now();
-        }
-        Clock { wall_ns, start }
-    }
-
-    /// Nanoseconds since the epoch, now.
-    pub fn now_ns(&self) -> u64 {
-        self.wall_ns.saturating_add(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
-    }
-
-    /// Nanoseconds since the epoch when the clock was started.
-    pub fn start_ns(&self) -> u64 {
-        self.wall_ns
-    }
-}
-
 /// The open span of a step, for its attributes.
 pub struct Open {
     attributes: Mutex<Vec<KeyValue>>,
@@ -108,7 +72,7 @@ impl Open {
         let mut attributes = vec![attribute(keys::LINK_SOURCE, link.source)];
         attributes.extend(link.baggage.iter().map(|(key, value)| KeyValue {
             key: format!("{}{key}", keys::LINK_BAGGAGE_PREFIX),
-            value: Attribute::from(value.as_str()).0,
+            value: Attribute::from(value.as_str()).into_value(),
             ..KeyValue::default()
         }));
         lock(&self.links).push(span::Link {
@@ -120,64 +84,6 @@ impl Open {
             dropped_attributes_count: 0,
         });
     }
-}
-
-/// A value of an attribute: text, integer, boolean or a list of texts.
-pub struct Attribute(Option<AnyValue>);
-
-impl Attribute {
-    /// The OTLP value.
-    pub fn into_value(self) -> Option<AnyValue> {
-        self.0
-    }
-}
-
-impl From<&str> for Attribute {
-    fn from(text: &str) -> Self {
-        Attribute(Some(AnyValue { value: Some(Value::StringValue(text.to_owned())) }))
-    }
-}
-
-impl From<String> for Attribute {
-    fn from(text: String) -> Self {
-        Attribute(Some(AnyValue { value: Some(Value::StringValue(text)) }))
-    }
-}
-
-impl From<i64> for Attribute {
-    fn from(value: i64) -> Self {
-        Attribute(Some(AnyValue { value: Some(Value::IntValue(value)) }))
-    }
-}
-
-impl From<u64> for Attribute {
-    fn from(value: u64) -> Self {
-        Attribute::from(i64::try_from(value).unwrap_or(i64::MAX))
-    }
-}
-
-impl From<bool> for Attribute {
-    fn from(value: bool) -> Self {
-        Attribute(Some(AnyValue { value: Some(Value::BoolValue(value)) }))
-    }
-}
-
-impl From<usize> for Attribute {
-    fn from(value: usize) -> Self {
-        Attribute::from(i64::try_from(value).unwrap_or(i64::MAX))
-    }
-}
-
-impl From<Vec<String>> for Attribute {
-    fn from(texts: Vec<String>) -> Self {
-        let values = texts.into_iter().filter_map(|text| Attribute::from(text).0).collect();
-        Attribute(Some(AnyValue { value: Some(Value::ArrayValue(ArrayValue { values })) }))
-    }
-}
-
-/// An OTLP attribute.
-pub fn attribute(key: Key, value: impl Into<Attribute>) -> KeyValue {
-    KeyValue { key: key.as_str().to_owned(), value: value.into().0, ..KeyValue::default() }
 }
 
 impl Story {
@@ -396,7 +302,7 @@ fn identity_attributes(pod: &PodRef) -> Vec<KeyValue> {
 pub fn random_span_id() -> SpanId {
     let mut id = [0_u8; 8];
     if getrandom::fill(&mut id).is_err() || id == [0; 8] {
-        let now = Clock::start().wall_ns ^ (std::ptr::from_ref(&id) as u64).rotate_left(32);
+        let now = Clock::start().start_ns() ^ (std::ptr::from_ref(&id) as u64).rotate_left(32);
         id = now.max(1).to_be_bytes();
     }
     SpanId(id)
@@ -409,12 +315,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The `error.type` of a span, read back from its attributes.
 pub fn error_type_of(span: &Span) -> Option<ErrorType> {
     text_attribute(&span.attributes, keys::ERROR_TYPE).and_then(ErrorType::from_text)
-}
-
-/// The text value of an attribute.
-pub fn text_attribute(attributes: &[KeyValue], key: Key) -> Option<&str> {
-    attributes.iter().find(|kv| kv.key == key.as_str()).and_then(|kv| match kv.value.as_ref()?.value.as_ref()? {
-        Value::StringValue(text) => Some(text.as_str()),
-        _ => None,
-    })
 }

@@ -9,7 +9,9 @@ use std::fmt::Write as _;
 /// A text format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
+    /// Prometheus' own, version 0.0.4.
     Prometheus,
+    /// OpenMetrics 1.0.
     OpenMetrics,
 }
 

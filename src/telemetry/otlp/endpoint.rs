@@ -5,7 +5,9 @@ use tonic::transport::Uri;
 /// How OTLP is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
+    /// gRPC.
     Grpc,
+    /// HTTP with protobuf bodies.
     HttpProtobuf,
 }
 

@@ -7,6 +7,7 @@
 //! lost; here every item that is not delivered is counted with its reason.
 
 pub mod config;
+mod destination;
 pub mod endpoint;
 pub mod env;
 mod grpc;

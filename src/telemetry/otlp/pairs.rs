@@ -1,6 +1,14 @@
 //! Lists of `key=value` between commas with percent-encoded values, as `OTEL_RESOURCE_ATTRIBUTES`
 //! and `OTEL_EXPORTER_OTLP_HEADERS` have them (the form of W3C baggage).
 
+use super::env::Env;
+
+/// Reads the list in a variable; one that cannot be read is ignored with a warning.
+pub fn read(env: &mut Env<'_>, variable: &str) -> Option<Vec<(String, String)>> {
+    let text = env.text(variable)?;
+    parse(&text).map_err(|problem| env.warn(variable, problem)).ok()
+}
+
 /// Reads a list. What cannot be read is named by its place: values may be secrets.
 pub fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
     let members = text.split(',').enumerate().filter(|(_, member)| !member.trim().is_empty());
