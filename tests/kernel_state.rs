@@ -193,9 +193,11 @@ fn auto_compares_with_the_backend_whose_rules_are_there() {
 }
 
 /// A ruleset whose last rule no kernel accepts: a chain that jumps to itself, in one family only.
+#[expect(clippy::expect_used, reason = "a helper of tests; the fixture has the chain")]
 fn refused(family: Family) -> Ruleset {
     let mut rules = ruleset(&richest(), Addresses::Dual);
-    let last = rules.chains.iter_mut().rev().find(|chain| chain.chain == Chain::OutputDns).unwrap();
+    let last = rules.chains.iter_mut().rev().find(|chain| chain.chain == Chain::OutputDns);
+    let last = last.expect("the richest ruleset captures DNS");
     last.rules.push(Rule::new([], Action::Jump(Chain::OutputDns)).only(family));
     rules
 }

@@ -111,8 +111,19 @@ impl<'a> Session<'a> {
         match result {
             Ok(_) if command == Command::Add => Ok(print(input.prev_result.as_ref(), &input.version)),
             Ok(_) => Ok(Vec::new()),
-            Err(failure) => Err(self.told(command, input.refused.unwrap_or_else(|| CniError::from(&failure)))),
+            Err(failure) => Err(self.told(command, input.refused.unwrap_or_else(|| self.explained(&failure)))),
         }
+    }
+
+    /// The error of a pod's set-up. Its details name the trace: the kubelet shows them after the
+    /// message, and whoever reads the pod's events gets from there to every step.
+    fn explained(&self, failure: &Failure) -> CniError {
+        let error = CniError::from(failure);
+        if self.pod.name.is_empty() {
+            return error;
+        }
+        let (trace, _) = self.story.context();
+        error.with_details(format!("trace {}", trace.to_hex()))
     }
 
     /// A command that is none is refused only once the configuration has been looked at.
