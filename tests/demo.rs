@@ -340,10 +340,13 @@ fn a_page_whose_address_is_taken_is_refused_before_anything_is_made() {
     assert!(stderr.starts_with(&format!("istio-cni-otel: cannot serve the page on {address}")), "{stderr}");
 }
 
+/// A path, and what was sent to it.
+type Taken = (String, Vec<u8>);
+
 /// A collector that takes everything, and remembers what it was sent where.
 struct Collector {
     address: SocketAddr,
-    taken: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    taken: Arc<Mutex<Vec<Taken>>>,
     _runtime: tokio::runtime::Runtime,
 }
 

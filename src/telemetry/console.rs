@@ -6,16 +6,38 @@ use super::keys;
 use super::story::text_attribute;
 use super::timestamp::Timestamp;
 use crate::domain::pod::PodRef;
+use nix::poll::{PollFd, PollFlags, poll};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, any_value::Value};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use serde_json::Value as Json;
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A [`super::story::Story`]'s console in the plugin: one JSON line to standard error in one
-/// write. Errors are ignored: a log line must not fail an ADD.
+/// What a pipe that is ready takes without blocking (PIPE_BUF, pipe(7)).
+const PIECE: usize = 4096;
+
+/// How long all lines together wait for a reader of standard error that does not read.
+const PATIENCE_MS: u16 = 50;
+
+/// A [`super::story::Story`]'s console in the plugin: one JSON line to standard error, in one
+/// write if it is short. Errors are ignored, and a reader that has stopped reading loses lines: a
+/// log line must neither fail nor hold up an ADD.
 pub fn stderr_json(record: &LogRecord, pod: &PodRef) {
-    let _ = std::io::stderr().write_all(json_line(record, pod).as_bytes());
+    static PATIENT: AtomicBool = AtomicBool::new(true);
+    let line = json_line(record, pod);
+    let stderr = std::io::stderr();
+    for piece in line.as_bytes().chunks(PIECE) {
+        let patience = if PATIENT.load(Ordering::Relaxed) { PATIENCE_MS } else { 0 };
+        let mut waited_for = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+        if !matches!(poll(&mut waited_for, patience), Ok(ready) if ready > 0) {
+            PATIENT.store(false, Ordering::Relaxed);
+            return;
+        }
+        if nix::unistd::write(&stderr, piece).is_err() {
+            return;
+        }
+    }
 }
 
 /// A record as one JSON line in the reference's form: `level`, `time`, `msg`, then labels; `pod`

@@ -8,13 +8,14 @@ use crate::telemetry::story::Clock;
 use crate::wire::cni::CniError;
 use std::panic::PanicHookInfo;
 
-/// From now on a panic, on whatever thread, is answered with CNI error 999 and exit status 1.
+/// From now on a panic, on whatever thread, is answered with CNI error 999 and exit status 1,
+/// unless the call has been answered already.
 pub fn answer_with_an_error() {
     std::panic::set_hook(Box::new(|info| {
         let error = error_of(info);
         super::report::to_stderr(Clock::start(), &format!("istio-cni failed with: {error}"));
         let _ = answer::refuse(&error);
-        std::process::exit(1);
+        std::process::exit(answer::status());
     }));
 }
 
