@@ -1,7 +1,5 @@
 //! An ADD through the real agent: which pod it finds, from where, and what it says when it cannot.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests assert by panicking")]
-
 mod support;
 
 use istio_cni_otel::domain::request::{Answer, Backend, Command};

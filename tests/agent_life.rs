@@ -1,8 +1,6 @@
 //! The agent's life: starting without an API server, losing it, being stopped and killed at work,
 //! being succeeded, and what strangers and nonsense on its socket get.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests assert by panicking")]
-
 mod support;
 
 use istio_cni_otel::domain::request::Answer;

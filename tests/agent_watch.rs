@@ -1,6 +1,6 @@
 //! The watch against API servers old and new, forgetful and refusing: the cache ends up right.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests assert by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests assert by panicking")]
 
 mod support;
 
