@@ -143,7 +143,7 @@ async fn renewed_certificates_are_read_without_a_restart() {
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", ca.to_str().unwrap()),
         ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", certificates.path("client.pem").to_str().unwrap()),
         ("OTEL_EXPORTER_OTLP_CLIENT_KEY", certificates.path("client.key").to_str().unwrap()),
-        ("OTEL_BSP_EXPORT_TIMEOUT", "200"),
+        ("OTEL_BSP_EXPORT_TIMEOUT", "2000"),
     ]);
     telemetry.ingest(enrolled(), Origin::Plugin);
     while lost_in_all(&telemetry, Signal::Traces) < 2 {

@@ -7,6 +7,7 @@ use istio_cni_otel::telemetry::metrics::Signal;
 use istio_cni_otel::telemetry::resource::Origin;
 use istio_cni_otel::telemetry::story::Batch;
 use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, TcpStream};
 
 const GRPC: (Speaks, &str) = (Speaks::Grpc, "grpc");
 const HTTP: (Speaks, &str) = (Speaks::Http, "http/protobuf");
@@ -145,12 +146,39 @@ async fn a_request_that_takes_too_long_is_given_up() {
         let (telemetry, _) = start(&[
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &format!("{}/traces", collector.url())),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
-            ("OTEL_EXPORTER_OTLP_TIMEOUT", "50"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "1000"),
         ]);
         telemetry.ingest(many(4), Origin::Agent);
         assert_eq!(collector.spans(4).await.len(), 4, "sent again after the time limit of one attempt");
         telemetry.shutdown(FLUSH).await;
         assert_eq!(lost_in_all(&telemetry, Signal::Traces), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_went_dead_in_silence_is_replaced() {
+    for (speaks, protocol) in [GRPC, HTTP] {
+        let collector = Collector::start(speaks, None).await;
+        let between = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = between.local_addr().unwrap();
+        let behind = collector.address;
+        let forwarder = tokio::spawn(async move {
+            let (_held, _) = between.accept().await.unwrap();
+            while let Ok((mut later, _)) = between.accept().await {
+                let mut behind = TcpStream::connect(behind).await.unwrap();
+                tokio::spawn(async move { tokio::io::copy_bidirectional(&mut later, &mut behind).await });
+            }
+        });
+        let (telemetry, _) = start(&[
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &format!("http://{address}/traces")),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "1000"),
+        ]);
+        telemetry.ingest(many(4), Origin::Agent);
+        assert_eq!(collector.spans(4).await.len(), 4);
+        telemetry.shutdown(FLUSH).await;
+        assert_eq!(lost_in_all(&telemetry, Signal::Traces), 0);
+        forwarder.abort();
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 pub struct Transport {
     export: Export,
     retry: Retry,
-    /// Made at the first export, and anew after one that failed: then certificates are read again.
+    /// Made at the first attempt, and anew after one that failed: then certificates are read again.
     client: Option<Client>,
 }
 
@@ -48,9 +48,10 @@ impl Transport {
                 Ok(accepted) => return Ok(accepted),
                 Err(error) => error,
             };
+            // A connection that went dead in silence would let every further attempt hang.
+            self.client = None;
             let wait = error.after.unwrap_or_else(|| jittered(pause));
             if !error.retryable || last || Instant::now() + wait >= deadline {
-                self.client = None;
                 return Err(error);
             }
             tokio::select! {
