@@ -11,9 +11,11 @@ mod told;
 #[path = "trace/world.rs"]
 mod world;
 
+use nix::sys::signal::Signal;
 use otlp::{Speaks, hex};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use support::agent::get;
 use support::*;
 use told::Told;
 use world::{World, args, same};
@@ -57,10 +59,10 @@ fn an_add_and_its_repetition() {
         for _ in 0..2 {
             assert_eq!(world.node.call("ADD", &wire.pod.path()).result(), prev_result());
         }
-        let counted = r#"istio_cni_requests_total{command="add",outcome="enrolled",reason="",path="agent"} 2"#;
+        let counted = r#"istio_cni_requests_total{command="add",outcome="enrolled",reason="",path="agent"}"#;
         let agent = world.agent.as_ref().unwrap();
-        agent.wait_for_metric(counted);
-        let page = agent.metrics();
+        agent.wait_for_metric(counted, 2.0);
+        let page = get(agent.metrics, "/metrics", "Accept: application/openmetrics-text; version=1.0.0\r\n").1;
         let told = world.told();
         same(
             &told.story(TRACE),
@@ -100,7 +102,7 @@ info istio_cni.request.progress (agent, agent.call) | ============= End nftables
             [
                 "deployment.environment.name=test",
                 "k8s.cluster.name=cluster-1",
-                "k8s.node.name=node-1",
+                "k8s.node.name=node-a",
                 "service.name=istio-cni",
                 concat!("service.version=", env!("CARGO_PKG_VERSION")),
             ]
@@ -188,7 +190,7 @@ fn an_add_with_a_wrong_annotation() {
     let wrong = pod(json!({"traffic.sidecar.istio.io/includeOutboundIPRanges": "10.96.0.0/99"}));
     let (told, answer) = add(&[wrong], &args("web-0", UID), Speaks::Grpc);
     let (code, message) = answer.error();
-    let told = told.with_error(&message);
+    let told = told.with_error(&message, TRACE);
     assert_eq!(code, 999);
     assert!(message.contains("failed parsing cidr '10.96.0.0/99'"), "{message}");
     same(
@@ -205,8 +207,8 @@ cni.add (plugin) container.id=cafe error.type=annotation_invalid istio_cni.comma
 --
 error istio_cni.step.failed (agent, redirect.decide) error.type=annotation_invalid istio_cni.step=redirect.decide | redirect.decide failed after TIME: THE ERROR
 error istio_cni.request.progress (agent, agent.call) | redirect failed due to bad params: THE ERROR
-error istio_cni.request.progress (plugin, cni.add) | istio-cni cmdAdd error: THE ERROR
-error istio_cni.request.failed (plugin, cni.add) error.type=annotation_invalid | istio-cni failed with: THE ERROR
+error istio_cni.request.progress (plugin, cni.add) | istio-cni cmdAdd error: THE ERROR; trace 11111111222243338444555555555555
+error istio_cni.request.failed (plugin, cni.add) error.type=annotation_invalid | istio-cni failed with: THE ERROR; trace 11111111222243338444555555555555
 -- web-0 shop 11111111-2222-4333-8444-555555555555
 "#,
     );
@@ -220,7 +222,7 @@ error istio_cni.request.failed (plugin, cni.add) error.type=annotation_invalid |
 fn an_add_of_a_pod_that_the_api_server_does_not_know() {
     let (told, answer) = add(&[pod(json!({}))], &args("ghost", GONE), Speaks::Http);
     let (code, message) = answer.error();
-    let told = told.with_error(&message);
+    let told = told.with_error(&message, GONE_TRACE);
     assert_eq!(code, 999);
     assert!(message.contains("the API server knows no such pod (404)"), "{message}");
     same(
@@ -235,8 +237,8 @@ cni.add (plugin) container.id=cafe error.type=pod_not_found istio_cni.command=ad
       ! THE ERROR
 --
 error istio_cni.step.failed (agent, pod.lookup) error.type=pod_not_found istio_cni.step=pod.lookup | pod.lookup failed after TIME: THE ERROR
-error istio_cni.request.progress (plugin, cni.add) | istio-cni cmdAdd error: THE ERROR
-error istio_cni.request.failed (plugin, cni.add) error.type=pod_not_found | istio-cni failed with: THE ERROR
+error istio_cni.request.progress (plugin, cni.add) | istio-cni cmdAdd error: THE ERROR; trace 99999999222243338444555555555555
+error istio_cni.request.failed (plugin, cni.add) error.type=pod_not_found | istio-cni failed with: THE ERROR; trace 99999999222243338444555555555555
 -- ghost shop 99999999-2222-4333-8444-555555555555
 "#,
     );
@@ -248,7 +250,7 @@ error istio_cni.request.failed (plugin, cni.add) error.type=pod_not_found | isti
 fn an_add_of_a_pod_that_was_replaced() {
     let (told, answer) = add(&[pod(json!({}))], &args("web-0", GONE), Speaks::Grpc);
     let (code, message) = answer.error();
-    let told = told.with_error(&message);
+    let told = told.with_error(&message, GONE_TRACE);
     assert_eq!(code, 999);
     assert!(message.contains("it was replaced meanwhile"), "{message}");
     same(
@@ -263,8 +265,8 @@ cni.add (plugin) container.id=cafe error.type=pod_replaced istio_cni.command=add
       ! THE ERROR
 --
 error istio_cni.step.failed (agent, pod.lookup) error.type=pod_replaced istio_cni.step=pod.lookup | pod.lookup failed after TIME: THE ERROR
-error istio_cni.request.progress (plugin, cni.add) | istio-cni cmdAdd error: THE ERROR
-error istio_cni.request.failed (plugin, cni.add) error.type=pod_replaced | istio-cni failed with: THE ERROR
+error istio_cni.request.progress (plugin, cni.add) | istio-cni cmdAdd error: THE ERROR; trace 99999999222243338444555555555555
+error istio_cni.request.failed (plugin, cni.add) error.type=pod_replaced | istio-cni failed with: THE ERROR; trace 99999999222243338444555555555555
 -- web-0 shop 99999999-2222-4333-8444-555555555555
 "#,
     );
@@ -330,9 +332,10 @@ fn an_add_in_the_runtimes_own_trace() {
     world.start_agent();
     let answer = world.node.call("ADD", &wire.pod.path());
     assert_eq!(answer.result(), prev_result());
-    world.agent.as_ref().unwrap().wait_for_metric("istio_cni_requests_total{command=\"add\"");
-    let agent_log = world.agent.as_ref().unwrap().log();
-    let told = world.told();
+    let mut agent = world.agent.take().unwrap();
+    agent.signal(Signal::SIGTERM);
+    assert!(agent.ended().success());
+    let told = world.told_so_far();
     let [_, trace, parent, _] = PARENT.split('-').collect::<Vec<_>>()[..] else { panic!("{PARENT}") };
     same(
         &told.story_below(trace, parent),
@@ -353,9 +356,10 @@ info istio_cni.request.progress (agent, agent.call) | ============= End nftables
 -- web-0 shop 11111111-2222-4333-8444-555555555555
 "#,
     );
-    for line in answer.stderr.lines().chain(agent_log.lines()).filter(|line| line.contains("trace_id")) {
-        assert!(line.contains(trace), "{line}");
-    }
+    let of_plugin = answer.stderr.lines().map(|line| serde_json::from_str(line).unwrap());
+    let lines: Vec<Value> = of_plugin.chain(agent.log.clone()).collect();
+    let named: Vec<&str> = lines.iter().filter_map(|line| line["trace_id"].as_str()).collect();
+    assert!(!named.is_empty() && named.iter().all(|named| *named == trace), "{named:?}");
     assert!(told.spans.iter().all(|(_, span)| hex(&span.trace_id) == trace), "nothing is told elsewhere");
     let (_, exemplars) =
         told.histogram("istio_cni_step_duration_seconds", &[("step", "rules.apply"), ("outcome", "done")]).unwrap();

@@ -13,22 +13,24 @@
 
 pub mod agent;
 pub mod api;
+mod killed_call;
 mod namespace;
 mod plugin;
 mod process;
 mod programming;
-mod real_agent;
 pub mod scripted_api;
 mod seccomp;
 mod traffic;
+mod waiting;
 
+pub use killed_call::{call_killed_at, kill_agent_at};
 pub use namespace::{Addresses, FAR4, FAR6, Namespace, PEER4, PEER6, POD4, POD6, Wire, other_users};
 pub use plugin::*;
 pub use process::{TestProcess, argument, ready};
 pub use programming::*;
-pub use real_agent::{RealAgent, eventually};
 pub use seccomp::forbid_netfilter_netlink;
 pub use traffic::{Listeners, Probe};
+pub use waiting::eventually;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};

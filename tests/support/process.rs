@@ -97,7 +97,7 @@ impl TestProcess {
 }
 
 /// One ptrace request about a thread that this thread traces (man 2 ptrace).
-fn trace(request: libc::c_uint, tid: libc::pid_t, data: libc::c_int) {
+pub(super) fn trace(request: libc::c_uint, tid: libc::pid_t, data: libc::c_int) {
     // SAFETY: these requests take numbers in the place of pointers, and touch no memory of ours.
     let result = unsafe { libc::ptrace(request, tid, 0, libc::c_long::from(data)) };
     // A thread that was killed meanwhile is gone.
@@ -106,7 +106,7 @@ fn trace(request: libc::c_uint, tid: libc::pid_t, data: libc::c_int) {
 }
 
 /// The next thing that happens to a child or tracee of this very thread.
-fn wait_for_any() -> (libc::pid_t, libc::c_int) {
+pub(super) fn wait_for_any() -> (libc::pid_t, libc::c_int) {
     let mut status = 0;
     // SAFETY: the status lives during the call (man 2 waitpid).
     let tid = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL | libc::__WNOTHREAD) };

@@ -88,9 +88,10 @@ impl Told {
         resources.into_iter().next().unwrap()
     }
 
-    /// Writes THE ERROR from now on for this text.
-    pub fn with_error(mut self, text: &str) -> Told {
-        self.volatile.insert(0, (text.to_owned(), "THE ERROR"));
+    /// Writes THE ERROR from now on for the message of this CNI error, whose details name the trace.
+    pub fn with_error(mut self, error: &str, trace: &str) -> Told {
+        let message = error.strip_suffix(&format!("; trace {trace}")).unwrap_or_else(|| panic!("no trace in {error}"));
+        self.volatile.insert(0, (message.to_owned(), "THE ERROR"));
         self
     }
 
@@ -123,7 +124,7 @@ impl Told {
     ///
     /// A span whose parent is not there must be a child of `root`. All must have the same identity,
     /// which is given back.
-    fn tree(&self, trace: &str, root: &str) -> (String, Vec<String>) {
+    pub fn tree(&self, trace: &str, root: &str) -> (String, Vec<String>) {
         let mut spans: Vec<&(String, Span)> =
             self.spans.iter().filter(|(_, span)| hex(&span.trace_id) == trace).collect();
         // Where two begin in the same nanosecond, the outer one ends later.

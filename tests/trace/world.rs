@@ -3,10 +3,10 @@
 #![allow(dead_code, reason = "each test file uses another part of this")]
 
 use crate::otlp::{Collector, Speaks};
-use crate::support::{Addresses, Namespace, Node, RealAgent, Wire, loopback};
+use crate::support::agent::Agent;
+use crate::support::api::Api;
+use crate::support::{Addresses, Namespace, Node, Wire, eventually, loopback};
 use crate::told::Told;
-use istio_cni_otel::cmd::demo::api::Api;
-use istio_cni_otel::cmd::demo::pods::Pod;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -14,9 +14,10 @@ use tokio::runtime::Runtime;
 pub struct World {
     pub node: Node,
     pub collector: Collector,
-    pub agent: Option<RealAgent>,
+    pub agent: Option<Agent>,
     pub speaks: Speaks,
     volatile: Vec<(String, &'static str)>,
+    _api: Api,
     runtime: Runtime,
 }
 
@@ -25,14 +26,14 @@ impl World {
     pub fn new(speaks: Speaks, pods: &[Value]) -> World {
         loopback();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let pods: Vec<Pod> = pods.iter().map(served).collect();
-        let (api, collector) =
-            runtime.block_on(async { (Api::start(pods.iter()).await.unwrap(), Collector::start(speaks, None).await) });
+        let collector = runtime.block_on(Collector::start(speaks, None));
+        let api = Api::start();
+        pods.iter().for_each(|pod| api.put(pod));
         let node = Node::new().conf("agent_timeout_ms", json!(20_000)).conf("plugin_log_level", json!("info"));
-        node.write_kubeconfig(&format!("http://{}", api.address()));
+        node.write_kubeconfig(&format!("http://{}", api.address));
         let run_dir = node.run_dir.path().display().to_string();
-        let volatile = vec![(run_dir, "RUN_DIR"), (format!("http://{}", api.address()), "API")];
-        World { node, collector, agent: None, speaks, volatile, runtime }
+        let volatile = vec![(run_dir, "RUN_DIR"), (format!("http://{}", api.address), "API")];
+        World { node, collector, agent: None, speaks, volatile, _api: api, runtime }
     }
 
     /// Changes how the plugin is called.
@@ -53,14 +54,39 @@ impl World {
         self.volatile.insert(0, (pod.path(), "NETNS"));
     }
 
+    /// Waits until the agent has taken over all that plugins left.
+    pub fn wait_for_an_empty_spool(&self) {
+        eventually("an empty spool", || {
+            let Ok(entries) = std::fs::read_dir(self.node.path("spool")) else { return Some(()) };
+            let mut names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            (!names.any(|name| name.ends_with(".spool"))).then_some(())
+        });
+    }
+
     /// Starts the agent and waits until it is ready.
-    pub fn start_agent(&mut self) -> &RealAgent {
-        let agent = RealAgent::start(&self.node, &self.environment());
+    pub fn start_agent(&mut self) -> &mut Agent {
+        let mut agent = self.launch_agent(&[]);
+        agent.wait_for("ms after the start");
         self.agent.insert(agent)
     }
 
+    /// Starts an agent, with more in its environment, and waits only until its ports are open.
+    pub fn launch_agent(&self, more: &[(&str, &str)]) -> Agent {
+        let usual = self.environment();
+        let usual = usual.iter().map(|(key, value)| (*key, value.as_str()));
+        Agent::start_with(&self.node, &usual.chain(more.iter().copied()).collect::<Vec<_>>())
+    }
+
+    /// The same, with its collector gone.
+    pub fn launch_without_collector(&mut self, more: &[(&str, &str)]) -> Agent {
+        let url = self.collector.url();
+        self.collector = self.runtime.block_on(Collector::start(self.speaks, None));
+        let gone = [("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str())];
+        self.launch_agent(&gone.into_iter().chain(more.iter().copied()).collect::<Vec<_>>())
+    }
+
     /// The agent's OpenTelemetry settings: as usual, but quicker.
-    pub fn environment(&self) -> Vec<(&'static str, String)> {
+    fn environment(&self) -> Vec<(&'static str, String)> {
         let protocol = if self.speaks == Speaks::Grpc { "grpc" } else { "http/protobuf" };
         vec![
             ("OTEL_EXPORTER_OTLP_ENDPOINT", self.collector.url()),
@@ -76,7 +102,7 @@ impl World {
     /// Stops the agent, which sends what it has; everything that the collector was told then.
     pub fn told(&mut self) -> Told {
         if let Some(agent) = self.agent.take() {
-            agent.stop();
+            assert!(agent.stop().success());
         }
         self.told_so_far()
     }
@@ -90,12 +116,6 @@ impl World {
     pub fn wait<T>(&self, what: impl Future<Output = T>) -> T {
         self.runtime.block_on(what)
     }
-}
-
-/// A pod in the form that the API server serves.
-fn served(object: &Value) -> Pod {
-    let text = |key: &str| object["metadata"][key].as_str().unwrap().to_owned();
-    Pod { name: text("name").leak(), uid: text("uid"), object: object.clone() }
 }
 
 /// `CNI_ARGS` for a pod of this name and UID; an empty UID is none.

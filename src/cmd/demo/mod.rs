@@ -1,7 +1,7 @@
 //! `istio-cni-otel demo`: the main job on one machine, with the real plugin, the real agent and real packets.
 
 mod agent_process;
-pub mod api;
+mod api;
 pub mod args;
 mod closing;
 mod drift;
@@ -12,7 +12,7 @@ mod out;
 mod packets;
 mod page;
 mod plugin_call;
-pub mod pods;
+mod pods;
 mod probe;
 mod receiver;
 mod scenes;
