@@ -75,7 +75,8 @@ fn the_agents_refusal_is_final() {
     let refusal = failure(Step::RulesApply, ErrorType::RulesRejected, "the kernel says no");
     let _heard = agent(&node, says(Err(refusal)));
     let wire = Wire::new(Addresses::V4);
-    assert_eq!(node.call("ADD", &wire.pod.path()).error(), (999, "the kernel says no".to_owned()));
+    let (code, text) = node.call("ADD", &wire.pod.path()).error();
+    assert_eq!((code, text.as_str()), (999, "the kernel says no; trace 11111111222243338444555555555555"));
     assert!(node.api.as_ref().unwrap().requests().is_empty(), "the plugin does not try what the agent could not do");
 }
 

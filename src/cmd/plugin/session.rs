@@ -111,15 +111,15 @@ impl<'a> Session<'a> {
         match result {
             Ok(_) if command == Command::Add => Ok(print(input.prev_result.as_ref(), &input.version)),
             Ok(_) => Ok(Vec::new()),
-            Err(failure) => Err(self.told(command, input.refused.unwrap_or_else(|| self.explained(&failure)))),
+            Err(failure) => Err(self.told(command, input.refused.unwrap_or_else(|| self.explained(command, &failure)))),
         }
     }
 
     /// The error of a pod's set-up. Its details name the trace: the kubelet shows them after the
     /// message, and whoever reads the pod's events gets from there to every step.
-    fn explained(&self, failure: &Failure) -> CniError {
+    fn explained(&self, command: Command, failure: &Failure) -> CniError {
         let error = CniError::from(failure);
-        if self.pod.name.is_empty() {
+        if command == Command::Status || self.pod.name.is_empty() {
             return error;
         }
         let (trace, _) = self.story.context();
