@@ -138,6 +138,8 @@ fn stopping_under_load_loses_no_pod_and_no_telemetry() {
     if alone > 0 {
         agent.wait_for_metric(done, alone as f64);
     }
+    // Told after the files are gone.
+    agent.wait_for_metric("istio_cni_telemetry_spool_bytes", 0.0);
     assert!(node.spooled().is_empty());
 }
 
@@ -178,11 +180,11 @@ fn after_a_kill_the_next_agent_takes_over_the_socket_and_the_spool() {
         r#"istio_cni_requests_total{command="add",outcome="enrolled",reason="",path="standalone"}"#,
         1.0,
     );
-    assert!(node.spooled().is_empty());
     let line = second.wait_for("took over ");
+    assert!(node.spooled().is_empty());
     assert!(line["istio_cni.telemetry.items"].as_u64().unwrap() > 5, "{line}");
     assert!(make(&node, &call_for(UID), Some(sandbox.as_fd())).result.is_ok());
-    assert_eq!(second.metric("istio_cni_telemetry_spool_bytes"), Some(0.0));
+    second.wait_for_metric("istio_cni_telemetry_spool_bytes", 0.0);
 }
 
 #[test]
@@ -210,6 +212,7 @@ fn what_is_torn_or_foreign_in_the_spool_stops_nothing() {
         1.0,
     );
     agent.wait_for_metric(r#"istio_cni_telemetry_dropped_total{signal="traces",reason="spool_full"}"#, 3.0);
+    agent.wait_for_metric("istio_cni_telemetry_spool_bytes", 0.0);
     let mut left: Vec<String> = fs::read_dir(node.path("spool"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
