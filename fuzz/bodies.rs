@@ -38,7 +38,7 @@ pub fn configuration(bytes: &[u8]) {
     };
     for command in Command::ALL {
         let mut conf = conf.clone();
-        if let Err(error) = conf.check_version(command) {
+        if let Err(error) = conf.check_name().and_then(|()| conf.check_version(command)) {
             check_error(&error);
             continue;
         }

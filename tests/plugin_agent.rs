@@ -76,7 +76,10 @@ fn the_agents_refusal_is_final() {
     let _heard = agent(&node, says(Err(refusal)));
     let wire = Wire::new(Addresses::V4);
     let (code, text) = node.call("ADD", &wire.pod.path()).error();
-    assert_eq!((code, text.as_str()), (999, "the kernel says no; trace 11111111222243338444555555555555"));
+    assert_eq!(
+        (code, text.as_str()),
+        (999, "the kernel says no; step rules.apply, trace 11111111222243338444555555555555")
+    );
     assert!(node.api.as_ref().unwrap().requests().is_empty(), "the plugin does not try what the agent could not do");
 }
 
@@ -178,6 +181,20 @@ fn a_pod_that_is_skipped_without_io_still_tells_an_agent() {
 }
 
 #[test]
+fn a_broken_configuration_is_told_to_the_agent_at_the_socket_that_it_names() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let socket = elsewhere.path().join("other.sock");
+    let heard = agent_at(&socket, Mood::Silent);
+    for (key, value) in [("cniVersion", json!("9.9.9")), ("redirect_backend", json!("ebpf"))] {
+        let node = Node::new().conf("agent_socket", json!(socket)).conf(key, value);
+        assert!(!node.call_as_is().success);
+        let told = heard.recv_timeout(Duration::from_secs(5)).unwrap().telemetry.unwrap();
+        assert!(error_type_of(span(&told, "cni.add")).is_some(), "{key}");
+        assert!(node.spooled().is_empty());
+    }
+}
+
+#[test]
 fn del_tells_the_agent_but_does_not_wait_for_it() {
     let node = Node::new();
     let heard = agent(&node, says(Ok(Outcome::Done)));
@@ -227,5 +244,5 @@ fn an_agent_that_is_not_ready_is_believed_in_the_strict_mode() {
     let _heard = agent(&node, says(Err(unready)));
     assert!(node.call("STATUS", "").success);
     let node = node.conf("status_mode", json!("strict"));
-    assert_eq!(node.call("STATUS", "").error(), (50, "no pods yet".to_owned()));
+    assert_eq!(node.call("STATUS", "").error(), (50, "no pods yet; step pod.lookup".to_owned()));
 }

@@ -82,6 +82,87 @@ fn an_annotation_out_of_range_is_the_only_thing_that_is_told() {
 }
 
 #[test]
+fn every_annotation_out_of_range_is_named_with_its_value_and_what_it_takes() {
+    let traffic = "traffic.sidecar.istio.io";
+    let ports = "ports from 0 to 65535 joined by commas";
+    let ranges = "ranges like 10.1.0.0/16";
+    let interfaces = "interface names joined by commas";
+    let cases = [
+        ("sidecar.istio.io/interceptionMode".to_owned(), "NONE", "redirectMode", "REDIRECT or TPROXY"),
+        (format!("{traffic}/includeOutboundIPRanges"), "10.2.0.0/99", "includeIPCidrs", ranges),
+        (format!("{traffic}/excludeOutboundIPRanges"), "*", "excludeIPCidrs", ranges),
+        (format!("{traffic}/excludeInboundPorts"), "65536", "excludeInboundPorts", ports),
+        (format!("{traffic}/excludeInboundPorts"), "*", "excludeInboundPorts", ports),
+        (format!("{traffic}/includeInboundPorts"), "80,,81", "includeInboundPorts", ports),
+        (format!("{traffic}/excludeOutboundPorts"), "*", "excludeOutboundPorts", ports),
+        (format!("{traffic}/excludeOutboundPorts"), "-1", "excludeOutboundPorts", ports),
+        (format!("{traffic}/includeOutboundPorts"), "*", "includeOutboundPorts", ports),
+        (format!("{traffic}/excludeInterfaces"), "eth0,-x", "excludeInterfaces", interfaces),
+        (
+            "istio.io/reroute-virtual-interfaces".to_owned(),
+            "0123456789abcdef",
+            "reroute-virtual-interfaces",
+            interfaces,
+        ),
+    ];
+    for (key, value, name, takes) in cases {
+        let message = failing_add(&Node::with_pod(&pod(json!({&key: value}))));
+        let begins = format!("annotation value error for value {name}; annotationFound = true: ");
+        assert!(message.starts_with(&begins), "{message}");
+        let shown = value.split(',').next_back().unwrap();
+        for part in [shown, &format!("annotation {key} takes "), takes, ": correct it where the pod is defined"] {
+            assert!(message.contains(part), "{part} is missing: {message}");
+        }
+        assert!(message.ends_with(&format!("; step redirect.decide, trace {TRACE}")), "{message}");
+    }
+}
+
+#[test]
+fn a_kernel_without_nf_tables_is_named_with_what_to_do() {
+    let node = Node::with_pod(&pod(json!({}))).conf("redirect_backend", json!("nftables"));
+    let wire = Wire::new(Addresses::V4);
+    let (code, message) = crippled(forbid_netfilter_netlink, || node.call("ADD", &wire.pod.path()).error());
+    assert_eq!(code, 999);
+    assert!(message.starts_with("the kernel has no nf_tables support for "), "{message}");
+    assert!(
+        message.contains("load the modules nf_tables, ") && message.contains("redirect_backend to iptables"),
+        "{message}"
+    );
+    assert!(message.ends_with(&format!("; step rules.apply, trace {TRACE}")), "{message}");
+    assert!(wire.pod.nft_tables().is_empty());
+}
+
+#[test]
+fn a_node_without_iptables_is_told_where_it_was_looked_for() {
+    for backend in ["iptables", "auto"] {
+        let node = Node::with_pod(&pod(json!({}))).conf("redirect_backend", json!(backend));
+        let wire = Wire::new(Addresses::V4);
+        let lacking = || {
+            hide_system_programs();
+            // Where nf_tables works, nobody looks for iptables.
+            if backend == "auto" {
+                forbid_netfilter_netlink();
+            }
+        };
+        let (code, message) = crippled(lacking, || node.call("ADD", &wire.pod.path()).error());
+        assert_eq!(code, 999);
+        assert!(message.contains("iptables-restore was found in /usr/local/sbin:"), "{message}");
+        assert!(message.contains(": install iptables on the node, or "), "{message}");
+        assert!(message.ends_with(&format!("; step rules.apply, trace {TRACE}")), "{message}");
+        assert!(wire.pod.nft_tables().is_empty());
+    }
+}
+
+/// Works on a thread that lacks something of the machine.
+fn crippled<T: Send>(lack: impl FnOnce() + Send, work: impl FnOnce() -> T + Send) -> T {
+    let both = || {
+        lack();
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(both).join().unwrap())
+}
+
+#[test]
 fn a_namespace_without_an_address_gets_no_rule() {
     let message = failing_add(&Node::with_pod(&pod(json!({}))));
     assert!(message.contains("no valid local IP address found"), "{message}");

@@ -143,7 +143,7 @@ fn a_malformed_trace_context_is_ignored() {
 fn a_failed_step_carries_its_type_and_the_request_too() {
     let node = Node::new();
     let (_, message) = node.call("ADD", "/nonexistent").error();
-    let message = message.strip_suffix(&format!("; trace {TRACE}")).unwrap();
+    let message = message.strip_suffix(&format!("; step netns.open, trace {TRACE}")).unwrap();
     let told = node.spooled().remove(0);
     for name in ["netns.open", "cni.add"] {
         let span = span(&told, name);
@@ -159,6 +159,41 @@ fn a_broken_configuration_is_told_where_its_run_directory_can_be_read() {
     assert_eq!(node.call_as_is().error().0, 7);
     let told = node.spooled().remove(0);
     assert_eq!(error_type_of(span(&told, "config.parse")).map(|kind| kind.as_str()), Some("config_invalid"));
+}
+
+#[test]
+fn a_configuration_refused_for_its_version_name_or_command_is_told_too() {
+    let cases = [
+        (Node::new().conf("cniVersion", json!("9.9.9")), "version_unsupported", "cni.add"),
+        (Node::new().conf("name", json!("a/b")), "config_invalid", "cni.add"),
+        (
+            Node::new().env("CNI_COMMAND", "CHECK").conf("cniVersion", json!("0.3.1")),
+            "version_unsupported",
+            "cni.check",
+        ),
+    ];
+    for (node, kind, request) in cases {
+        let message = node.call_as_is().error().1;
+        assert!(message.ends_with(&format!("; step config.parse, trace {TRACE}")), "{message}");
+        let told = node.spooled().remove(0);
+        for name in ["config.parse", request] {
+            assert_eq!(error_type_of(span(&told, name)).map(|kind| kind.as_str()), Some(kind), "{message}");
+        }
+    }
+    let unknown = Node::new().env("CNI_COMMAND", "FLY");
+    let message = unknown.call_as_is().error().1;
+    assert!(message.ends_with(&format!("; step config.parse, trace {TRACE}")), "{message}");
+    let told = unknown.spooled().remove(0);
+    let step = span(&told, "config.parse");
+    assert_eq!(error_type_of(step).map(|kind| kind.as_str()), Some("environment_invalid"));
+    assert_eq!(hex(&step.parent_span_id), "8444555555555555", "below the pod's root span");
+}
+
+#[test]
+fn a_status_that_is_refused_leaves_no_file() {
+    let node = Node::new().env("CNI_COMMAND", "STATUS");
+    assert_eq!(node.call_as_is().error().0, 1);
+    assert!(node.spooled().is_empty());
 }
 
 #[test]

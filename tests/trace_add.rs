@@ -207,8 +207,8 @@ cni.add (plugin) container.id=cafe error.type=annotation_invalid istio_cni.comma
 --
 error istio_cni.step.failed (agent, redirect.decide) error.type=annotation_invalid istio_cni.step=redirect.decide | redirect.decide failed after TIME: THE ERROR
 error istio_cni.request.progress (agent, agent.call) | redirect failed due to bad params: THE ERROR
-error istio_cni.request.progress (plugin, cni.add) | istio-cni cmdAdd error: THE ERROR; trace 11111111222243338444555555555555
-error istio_cni.request.failed (plugin, cni.add) error.type=annotation_invalid | istio-cni failed with: THE ERROR; trace 11111111222243338444555555555555
+error istio_cni.request.progress (plugin, cni.add) | istio-cni cmdAdd error: THE ERROR; step redirect.decide, trace 11111111222243338444555555555555
+error istio_cni.request.failed (plugin, cni.add) error.type=annotation_invalid | istio-cni failed with: THE ERROR; step redirect.decide, trace 11111111222243338444555555555555
 -- web-0 shop 11111111-2222-4333-8444-555555555555
 "#,
     );
@@ -237,8 +237,8 @@ cni.add (plugin) container.id=cafe error.type=pod_not_found istio_cni.command=ad
       ! THE ERROR
 --
 error istio_cni.step.failed (agent, pod.lookup) error.type=pod_not_found istio_cni.step=pod.lookup | pod.lookup failed after TIME: THE ERROR
-error istio_cni.request.progress (plugin, cni.add) | istio-cni cmdAdd error: THE ERROR; trace 99999999222243338444555555555555
-error istio_cni.request.failed (plugin, cni.add) error.type=pod_not_found | istio-cni failed with: THE ERROR; trace 99999999222243338444555555555555
+error istio_cni.request.progress (plugin, cni.add) | istio-cni cmdAdd error: THE ERROR; step pod.lookup, trace 99999999222243338444555555555555
+error istio_cni.request.failed (plugin, cni.add) error.type=pod_not_found | istio-cni failed with: THE ERROR; step pod.lookup, trace 99999999222243338444555555555555
 -- ghost shop 99999999-2222-4333-8444-555555555555
 "#,
     );
@@ -265,8 +265,8 @@ cni.add (plugin) container.id=cafe error.type=pod_replaced istio_cni.command=add
       ! THE ERROR
 --
 error istio_cni.step.failed (agent, pod.lookup) error.type=pod_replaced istio_cni.step=pod.lookup | pod.lookup failed after TIME: THE ERROR
-error istio_cni.request.progress (plugin, cni.add) | istio-cni cmdAdd error: THE ERROR; trace 99999999222243338444555555555555
-error istio_cni.request.failed (plugin, cni.add) error.type=pod_replaced | istio-cni failed with: THE ERROR; trace 99999999222243338444555555555555
+error istio_cni.request.progress (plugin, cni.add) | istio-cni cmdAdd error: THE ERROR; step pod.lookup, trace 99999999222243338444555555555555
+error istio_cni.request.failed (plugin, cni.add) error.type=pod_replaced | istio-cni failed with: THE ERROR; step pod.lookup, trace 99999999222243338444555555555555
 -- web-0 shop 99999999-2222-4333-8444-555555555555
 "#,
     );

@@ -73,8 +73,8 @@ cni.check (plugin) container.id=cafe error.type=rules_drifted istio_cni.command=
 info istio_cni.request.progress (agent, agent.call) | ============= Start nftables configuration for web-0 =============
 info istio_cni.request.progress (agent, agent.call) | ============= End nftables configuration for web-0 =============
 error istio_cni.step.failed (agent, rules.verify) error.type=rules_drifted istio_cni.step=rules.verify | rules.verify failed after TIME: THE ERROR
-error istio_cni.request.progress (plugin, cni.check) | istio-cni cmdCheck error: THE ERROR; trace 11111111222243338444555555555555
-error istio_cni.request.failed (plugin, cni.check) error.type=rules_drifted | istio-cni failed with: THE ERROR; trace 11111111222243338444555555555555
+error istio_cni.request.progress (plugin, cni.check) | istio-cni cmdCheck error: THE ERROR; step rules.verify, trace 11111111222243338444555555555555
+error istio_cni.request.failed (plugin, cni.check) error.type=rules_drifted | istio-cni failed with: THE ERROR; step rules.verify, trace 11111111222243338444555555555555
 -- web-0 shop 11111111-2222-4333-8444-555555555555
 "#,
     );

@@ -215,8 +215,8 @@ cni.add (plugin) container.id=cafe error.type=pod_not_found istio_cni.command=ad
 warn istio_cni.request.progress (plugin, pod.lookup) | in a degraded state and web-0 is not a CNI pod, podNamespace: shop, conf pod namespace: istio-system
 error istio_cni.request.progress (plugin, pod.lookup) | Failed to get pod info: the API server API knows no pod shop/web-0 (404: the stand-in says 404): it was deleted, or its object has not arrived yet
 error istio_cni.step.failed (plugin, pod.lookup) error.type=pod_not_found istio_cni.step=pod.lookup | pod.lookup failed after TIME: THE ERROR
-error istio_cni.request.progress (plugin, cni.add) | istio-cni cmdAdd error: THE ERROR; trace 11111111222243338444555555555555
-error istio_cni.request.failed (plugin, cni.add) error.type=pod_not_found | istio-cni failed with: THE ERROR; trace 11111111222243338444555555555555
+error istio_cni.request.progress (plugin, cni.add) | istio-cni cmdAdd error: THE ERROR; step pod.lookup, trace 11111111222243338444555555555555
+error istio_cni.request.failed (plugin, cni.add) error.type=pod_not_found | istio-cni failed with: THE ERROR; step pod.lookup, trace 11111111222243338444555555555555
 -- web-0 shop 11111111-2222-4333-8444-555555555555
 "#,
     );

@@ -38,7 +38,7 @@ pub enum RequestError {
     Pem { server: String, what: &'static str, source: ureq::Error },
     #[error("the kubeconfig's {what} for the API server {server} has no such thing in it: it must be PEM")]
     NoPem { server: String, what: &'static str },
-    #[error("the API server {server} did not answer within {} ms (api_timeout_ms)", .limit.as_millis())]
+    #[error("the API server {server} did not answer within {} ms (api_timeout_ms): check its load, and the network between this node and it", .limit.as_millis())]
     Timeout { server: String, limit: Duration },
     #[error(
         "the API server {server} does not accept the kubeconfig's credentials (401{message}): the agent renews them, so check the istio-cni-node pod of this node"
@@ -52,9 +52,11 @@ pub enum RequestError {
         "the API server {server} knows no pod {namespace}/{name} (404{message}): it was deleted, or its object has not arrived yet"
     )]
     NotFound { server: String, namespace: String, name: String, message: String },
-    #[error("the API server {server} answered with status {status}{message}")]
+    #[error("the API server {server} answered with status {status}{message}; check its health and its log")]
     Status { server: String, status: u16, message: String },
-    #[error("the API server {server} answered something that is not the pod {namespace}/{name}: {what}")]
+    #[error(
+        "the API server {server} answered something that is not the pod {namespace}/{name}: {what}; check that the kubeconfig's server is an API server"
+    )]
     NotThePod { server: String, namespace: String, name: String, what: String },
 }
 

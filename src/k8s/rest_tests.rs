@@ -131,7 +131,11 @@ fn every_refusal_has_its_type_and_says_what_to_do() {
             "knows no pod shop/web-0 (404: pods \"web-0\" not found)",
         ),
         (status(500, "etcd"), ErrorType::ApiError, "answered with status 500: etcd"),
-        (Reply::Json(302, "moved".into()), ErrorType::ApiError, "answered with status 302 (asked"),
+        (
+            Reply::Json(302, "moved".into()),
+            ErrorType::ApiError,
+            "answered with status 302; check its health and its log (asked",
+        ),
         (Reply::Json(200, "{".into()), ErrorType::ApiInvalidResponse, "not the pod shop/web-0: EOF while parsing"),
         (Reply::Json(200, "{}".into()), ErrorType::ApiInvalidResponse, "its kind is \"\""),
         (

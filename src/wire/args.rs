@@ -9,6 +9,9 @@ use crate::domain::step::ErrorType;
 const SHOWN: usize = 200;
 const SHOWN_PAIRS: usize = 16;
 
+/// What `CNI_ARGS` takes, for messages.
+pub const TAKEN: &str = "CNI_ARGS takes KEY=VALUE pairs joined by semicolons, and other keys than the pod's beside IgnoreUnknown=1 only: the container runtime must set it so";
+
 /// What is wrong with `CNI_ARGS`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ArgsError {

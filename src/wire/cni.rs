@@ -2,7 +2,8 @@
 //! Codes and texts are those of the framework that the reference uses.
 
 use crate::domain::failure::{CODE_ISTIO, Classify, Failure};
-use crate::domain::step::ErrorType;
+use crate::domain::identity::TraceId;
+use crate::domain::step::{ErrorType, Step};
 use serde::Serialize;
 
 /// The protocol versions that are spoken, oldest first.
@@ -46,9 +47,21 @@ impl CniError {
         CniError { code, msg: msg.into(), details: String::new(), error_type }
     }
 
-    /// The same error with details.
-    pub fn with_details(self, details: impl Into<String>) -> CniError {
-        CniError { details: details.into(), ..self }
+    /// The same error with more in its details: a part of its own, behind those that are there.
+    pub fn with_details(mut self, more: impl AsRef<str>) -> CniError {
+        if !self.details.is_empty() {
+            self.details.push_str("; ");
+        }
+        self.details.push_str(more.as_ref());
+        self
+    }
+
+    /// The same error with the step that failed and, where there is one to look up, the trace. They
+    /// are the last part of the details, which a kubelet shows after the message:
+    /// `step rules.apply, trace 11111111222243338444555555555555`.
+    pub fn at(self, step: Step, trace: Option<TraceId>) -> CniError {
+        let trace = trace.map(|trace| format!(", trace {}", trace.to_hex())).unwrap_or_default();
+        self.with_details(format!("step {}{trace}", step.name()))
     }
 
     /// The object that goes to standard output.
@@ -114,6 +127,9 @@ pub fn pretty(value: &impl Serialize) -> Vec<u8> {
     }
 }
 
+/// What [`is_name`] allows, for messages.
+pub const NAME_TAKEN: &str = "letters, digits, _, . and -, beginning with a letter or digit";
+
 /// Whether `text` may be a container's or a network's name: `^[a-zA-Z0-9][a-zA-Z0-9_.\-]*$`.
 pub fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();
@@ -140,6 +156,14 @@ mod tests {
         assert_eq!(plain, "{\n    \"code\": 7,\n    \"msg\": \"missing \\\"network\\\" name\"\n}");
         let detailed = String::from_utf8(error.with_details("x").to_json()).unwrap();
         assert!(detailed.ends_with(",\n    \"details\": \"x\"\n}"), "{detailed}");
+    }
+
+    #[test]
+    fn the_step_and_the_trace_come_last() {
+        let error = CniError::new(CODE_ISTIO, ErrorType::RulesRejected, "no");
+        assert_eq!(error.clone().at(Step::RulesApply, None).to_string(), "no; step rules.apply");
+        let error = error.with_details("a").with_details("b").at(Step::ConfigParse, Some(TraceId([0xab; 16])));
+        assert_eq!(error.details, "a; b; step config.parse, trace abababababababababababababababab");
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! The `CNI_*` variables of a call, checked in the order and with the words of the framework that
 //! the reference uses.
 
-use super::cni::{CODE_ENVIRONMENT, CniError, is_name};
+use super::cni::{CODE_ENVIRONMENT, CniError, NAME_TAKEN, is_name};
+use crate::domain::gotext::quote;
 use crate::domain::request::Command;
 use crate::domain::step::ErrorType;
 use std::ffi::OsString;
 
 /// The longest name that the kernel allows an interface.
 const MAX_IFNAME: usize = 15;
+/// How much of a value a message repeats.
+const SHOWN: usize = 200;
 
 /// What the plugin was started for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +91,8 @@ impl Variable {
     fn check(self, value: &str) -> Result<(), CniError> {
         match self {
             Variable::ContainerId if !is_name(value) => {
-                Err(refused("invalid characters in containerID").with_details(value))
+                let error = refused("invalid characters in containerID").with_details(shown(value));
+                Err(error.with_details(format!("CNI_CONTAINERID takes {NAME_TAKEN}")))
             }
             Variable::Ifname => check_ifname(value),
             _ => Ok(()),
@@ -117,7 +121,8 @@ pub fn read(get: impl Fn(&str) -> Option<OsString>) -> Result<Invocation, CniErr
         }
     }
     if !missing.is_empty() {
-        return Err(refused(format!("required env variables [{}] missing", missing.join(","))));
+        let error = refused(format!("required env variables [{}] missing", missing.join(",")));
+        return Err(error.with_details("the container runtime must set each of them to a text that is not empty"));
     }
     let [(_, container_id), (_, netns), (_, ifname), _] = values;
     let own_netns_allowed = matches!(text("CNI_NETNS_OVERRIDE").to_ascii_lowercase().as_str(), "1" | "true");
@@ -126,21 +131,30 @@ pub fn read(get: impl Fn(&str) -> Option<OsString>) -> Result<Invocation, CniErr
 
 /// The error for a `CNI_COMMAND` that is none.
 pub fn unknown_command(word: &str) -> CniError {
-    refused(format!("unknown CNI_COMMAND: {word}"))
+    let known = Command::ALL.map(|command| command.name().to_ascii_uppercase()).join(", ");
+    refused(format!("unknown CNI_COMMAND: {}", shown(word)))
+        .with_details(format!("the container runtime must call one of {known} or VERSION"))
 }
 
 fn check_ifname(name: &str) -> Result<(), CniError> {
-    if name.len() > MAX_IFNAME {
+    let error = if name.len() > MAX_IFNAME {
         let allowed = format!("interface name should be less than {} characters", MAX_IFNAME + 1);
-        return Err(refused("interface name is too long").with_details(allowed));
-    }
-    if name == "." || name == ".." {
-        return Err(refused("interface name is . or .."));
-    }
-    if name.chars().any(|c| c == '/' || c == ':' || c.is_whitespace()) {
-        return Err(refused("interface name contains / or : or whitespace characters"));
-    }
-    Ok(())
+        refused("interface name is too long").with_details(allowed)
+    } else if name == "." || name == ".." {
+        refused("interface name is . or ..")
+    } else if name.chars().any(|c| c == '/' || c == ':' || c.is_whitespace()) {
+        refused("interface name contains / or : or whitespace characters")
+    } else {
+        return Ok(());
+    };
+    let given = quote(&shown(name));
+    let allowed = "the container runtime must give the name of the pod's interface, such as eth0";
+    Err(error.with_details(format!("CNI_IFNAME is {given}: {allowed}")))
+}
+
+/// The beginning of a value, for a message.
+fn shown(value: &str) -> String {
+    value.chars().take(SHOWN).collect()
 }
 
 fn refused(msg: impl Into<String>) -> CniError {
@@ -173,6 +187,10 @@ mod tests {
         error.to_string()
     }
 
+    fn assert_starts(text: &str, expected: &str) {
+        assert!(text.starts_with(expected), "{text}");
+    }
+
     #[test]
     fn a_whole_environment_is_a_call() {
         let Ok(Invocation::Call(call)) = with(&[("CNI_ARGS", "A=b"), ("CNI_NETNS_OVERRIDE", "True")]) else {
@@ -193,28 +211,32 @@ mod tests {
     #[test]
     fn all_missing_variables_are_named_together() {
         let none = [("CNI_CONTAINERID", ""), ("CNI_NETNS", ""), ("CNI_IFNAME", ""), ("CNI_PATH", "")];
-        assert_eq!(message(&none), "required env variables [CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH] missing");
+        let all = message(&none);
+        assert_eq!(
+            all,
+            "required env variables [CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH] missing; the container runtime must set each of them to a text that is not empty"
+        );
         let del = [none.as_slice(), &[("CNI_COMMAND", "DEL")]].concat();
-        assert_eq!(message(&del), "required env variables [CNI_CONTAINERID,CNI_IFNAME,CNI_PATH] missing");
+        assert_starts(&message(&del), "required env variables [CNI_CONTAINERID,CNI_IFNAME,CNI_PATH] missing");
         let status = [none.as_slice(), &[("CNI_COMMAND", "STATUS")]].concat();
-        assert_eq!(message(&status), "required env variables [CNI_PATH] missing");
+        assert_starts(&message(&status), "required env variables [CNI_PATH] missing");
     }
 
     #[test]
     fn a_malformed_value_is_reported_before_what_is_missing() {
         let cases = [
-            ("CNI_CONTAINERID", "a/b", "invalid characters in containerID; a/b"),
+            ("CNI_CONTAINERID", "a/b", "invalid characters in containerID; a/b; CNI_CONTAINERID takes letters"),
             (
                 "CNI_IFNAME",
                 "a234567890123456",
-                "interface name is too long; interface name should be less than 16 characters",
+                "interface name is too long; interface name should be less than 16 characters; CNI_IFNAME is \"a234567890123456\": ",
             ),
-            ("CNI_IFNAME", "..", "interface name is . or .."),
-            ("CNI_IFNAME", "a:b", "interface name contains / or : or whitespace characters"),
+            ("CNI_IFNAME", "..", "interface name is . or ..; CNI_IFNAME is \"..\": "),
+            ("CNI_IFNAME", "a:b", "interface name contains / or : or whitespace characters; CNI_IFNAME is \"a:b\": "),
             ("CNI_IFNAME", "a\u{a0}b", "interface name contains / or : or whitespace characters"),
         ];
         for (key, value, expected) in cases {
-            assert_eq!(message(&[(key, value), ("CNI_NETNS", ""), ("CNI_PATH", "")]), expected);
+            assert_starts(&message(&[(key, value), ("CNI_NETNS", ""), ("CNI_PATH", "")]), expected);
         }
     }
 
@@ -230,6 +252,8 @@ mod tests {
             let Ok(Invocation::Call(call)) = with(&[("CNI_COMMAND", word), ("CNI_PATH", "")]) else { panic!() };
             assert_eq!(call.verb, Verb::Unknown(word.to_owned()));
         }
-        assert_eq!(unknown_command("FLY").to_string(), "unknown CNI_COMMAND: FLY");
+        let expected =
+            "unknown CNI_COMMAND: FLY; the container runtime must call one of ADD, CHECK, DEL, GC, STATUS or VERSION";
+        assert_eq!(unknown_command("FLY").to_string(), expected);
     }
 }

@@ -1,18 +1,29 @@
 //! The network configuration on standard input: what the framework checks, the reference's keys,
 //! and our settings beyond them.
 
-use super::cni::{CODE_CONFIG, CODE_DECODING, CODE_VERSION, CniError, OLDEST_VERSION, SUPPORTED_VERSIONS, is_name};
+use super::cni::{
+    CODE_CONFIG, CODE_DECODING, CODE_VERSION, CniError, NAME_TAKEN, OLDEST_VERSION, SUPPORTED_VERSIONS, is_name,
+};
 use super::document::{Document, WrongType};
 use super::result::{self, CniResult};
 use crate::domain::failure::CODE_ISTIO;
 use crate::domain::gotext::quote;
 use crate::domain::request::{Backend, Bounds, Command};
 use crate::domain::step::ErrorType;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The file name of the agent's socket in the run directory.
 pub const AGENT_SOCKET: &str = "agent.sock";
+
+/// How much of a value a message repeats.
+const SHOWN: usize = 40;
+/// What to do about standard input that is no configuration.
+const INPUT_TAKEN: &str = "standard input takes one whole JSON object, the plugin's configuration with the network's name: check the node's CNI configuration list and the container runtime that passes it on";
+/// What to do about a version.
+const VERSION_WANTED: &str = "set cniVersion in the node's CNI configuration list accordingly";
+/// What to do about a key of ours.
+const ENTRY_WANTED: &str = "correct the istio-cni entry in the node's CNI configuration list";
 
 /// When STATUS says that the plugin is not ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,38 +81,42 @@ pub struct NetConf {
 }
 
 impl NetConf {
-    /// Reads the configuration: it must be a JSON object with a usable `name`.
+    /// Reads the configuration: it must be a JSON object.
     pub fn parse(bytes: &[u8]) -> Result<NetConf, CniError> {
-        let undecodable = |error: &dyn std::fmt::Display| {
-            let msg = format!("error unmarshall network config: {error}");
-            CniError::new(CODE_DECODING, ErrorType::ConfigInvalid, msg)
-        };
         let document = Document::from_slice(bytes).map_err(|error| undecodable(&error))?;
-        let name = document.text("name").map_err(|error| undecodable(&error))?;
+        Ok(NetConf { document, cni_version: String::new() })
+    }
+
+    /// Checks that the network has a usable `name`.
+    pub fn check_name(&self) -> Result<(), CniError> {
+        let name = self.document.text("name").map_err(|error| undecodable(&error))?;
         if name.is_empty() {
-            return Err(CniError::new(CODE_CONFIG, ErrorType::ConfigInvalid, "missing network name"));
+            let error = CniError::new(CODE_CONFIG, ErrorType::ConfigInvalid, "missing network name");
+            return Err(error.with_details(format!("give the CNI configuration list a name: {NAME_TAKEN}")));
         }
         if !is_name(name) {
             let error =
                 CniError::new(CODE_CONFIG, ErrorType::ConfigInvalid, "invalid characters found in network name");
-            return Err(error.with_details(name));
+            let shown: String = name.chars().take(SHOWN).collect();
+            return Err(error.with_details(shown).with_details(format!("a network's name takes {NAME_TAKEN}")));
         }
-        Ok(NetConf { document, cni_version: String::new() })
+        Ok(())
     }
 
     /// Checks that the version is spoken, and knows the command.
     pub fn check_version(&mut self, command: Command) -> Result<(), CniError> {
         let text = self.document.text("cniVersion").map_err(|error| {
             let msg = format!("decoding version from network config: {error}");
-            CniError::new(CODE_DECODING, ErrorType::ConfigInvalid, msg)
+            CniError::new(CODE_DECODING, ErrorType::ConfigInvalid, msg).with_details(VERSION_WANTED)
         })?;
         text.clone_into(&mut self.cni_version);
         let version = if text.is_empty() { OLDEST_VERSION } else { text };
         let age = |version| SUPPORTED_VERSIONS.iter().position(|supported| *supported == version);
         let Some(age_of_config) = age(version) else {
             let supported = SUPPORTED_VERSIONS.map(quote).join(" ");
-            let details = format!("config is {}, plugin supports [{supported}]", quote(version));
-            return Err(incompatible("incompatible CNI versions").with_details(details));
+            let shown: String = version.chars().take(SHOWN).collect();
+            let details = format!("config is {}, plugin supports [{supported}]", quote(&shown));
+            return Err(incompatible("incompatible CNI versions").with_details(details).with_details(VERSION_WANTED));
         };
         let since = match command {
             Command::Add | Command::Del => SUPPORTED_VERSIONS[0],
@@ -110,7 +125,9 @@ impl NetConf {
         };
         if Some(age_of_config) < age(since) {
             let word = command.name().to_ascii_uppercase();
-            return Err(incompatible(format!("config version does not allow {word}")));
+            let details = format!("config is {}, {word} needs {since} or newer", quote(version));
+            let error = incompatible(format!("config version does not allow {word}")).with_details(details);
+            return Err(error.with_details(VERSION_WANTED));
         }
         Ok(())
     }
@@ -122,7 +139,7 @@ impl NetConf {
         let text = |key| document.text(key).map(str::to_owned).map_err(|error| unparsable(&error));
         let flag = |key| document.flag(key).map(Option::unwrap_or_default).map_err(|error| unparsable(&error));
         let run_dir = PathBuf::from(text("cni_agent_run_dir")?);
-        let socket = text("agent_socket")?;
+        let agent_socket = agent_socket(&run_dir, &text("agent_socket")?);
         flag("enable_ambient_detection_retry")?;
         document.objects("enablement_selectors").map_err(|error| unparsable(&error))?;
         Ok(Settings {
@@ -137,20 +154,20 @@ impl NetConf {
                 .choice("status_mode", &[("lenient", StatusMode::Lenient), ("strict", StatusMode::Strict)])?,
             trace_parent: self
                 .choice("trace_parent", &[("link", TraceParentMode::Link), ("parent", TraceParentMode::Parent)])?,
-            agent_socket: if socket.is_empty() { run_dir.join(AGENT_SOCKET) } else { PathBuf::from(socket) },
+            agent_socket,
             run_dir,
         })
     }
 
-    /// What can be read of the settings when not all of it can: enough to say so and to go on with
-    /// a command that must not fail.
+    /// What can be read of the settings when not all of it can, or before it was checked: enough to
+    /// say so and to go on with a command that must not fail.
     pub fn lenient_settings(&self) -> Settings {
         let text = |key| self.document.text(key).unwrap_or_default().to_owned();
         let run_dir = PathBuf::from(text("cni_agent_run_dir"));
         Settings {
             cni_version: self.cni_version.clone(),
             log_level: text("plugin_log_level"),
-            agent_socket: run_dir.join(AGENT_SOCKET),
+            agent_socket: agent_socket(&run_dir, &text("agent_socket")),
             run_dir,
             ..Settings::default()
         }
@@ -163,6 +180,7 @@ impl NetConf {
         };
         result::parse(&self.cni_version, &document).map(Some).map_err(|error| {
             CniError::new(CODE_ISTIO, ErrorType::ConfigInvalid, format!("could not parse prevResult: {error}"))
+                .with_details("the plugin before istio-cni in the CNI configuration list made it: check that one")
         })
     }
 
@@ -231,10 +249,20 @@ impl NetConf {
         let found = words.iter().find(|(word, _)| *word == given);
         found.map(|(_, value)| *value).ok_or_else(|| {
             let allowed: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            let shown: String = given.chars().take(40).collect();
+            let shown: String = given.chars().take(SHOWN).collect();
             not_allowed(format!("{key} is {}; allowed is one of {}", quote(&shown), allowed.join(", ")))
         })
     }
+}
+
+/// Where the agent listens, `given` or not.
+fn agent_socket(run_dir: &Path, given: &str) -> PathBuf {
+    if given.is_empty() { run_dir.join(AGENT_SOCKET) } else { PathBuf::from(given) }
+}
+
+fn undecodable(error: &dyn std::fmt::Display) -> CniError {
+    let msg = format!("error unmarshall network config: {error}");
+    CniError::new(CODE_DECODING, ErrorType::ConfigInvalid, msg).with_details(INPUT_TAKEN)
 }
 
 fn incompatible(msg: impl Into<String>) -> CniError {
@@ -243,12 +271,12 @@ fn incompatible(msg: impl Into<String>) -> CniError {
 
 fn not_allowed(what: String) -> CniError {
     let msg = format!("invalid network configuration: {what}");
-    CniError::new(CODE_CONFIG, ErrorType::ConfigInvalid, msg)
+    CniError::new(CODE_CONFIG, ErrorType::ConfigInvalid, msg).with_details(ENTRY_WANTED)
 }
 
 fn unparsable(error: &WrongType) -> CniError {
     let msg = format!("failed to parse network configuration: {error}");
-    CniError::new(CODE_ISTIO, ErrorType::ConfigInvalid, msg)
+    CniError::new(CODE_ISTIO, ErrorType::ConfigInvalid, msg).with_details(ENTRY_WANTED)
 }
 
 #[cfg(test)]

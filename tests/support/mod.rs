@@ -22,6 +22,7 @@ pub mod scripted_api;
 mod seccomp;
 mod traffic;
 mod waiting;
+mod without_tools;
 
 pub use killed_call::{call_killed_at, kill_agent_at};
 pub use namespace::{Addresses, FAR4, FAR6, Namespace, PEER4, PEER6, POD4, POD6, Wire, other_users};
@@ -31,6 +32,7 @@ pub use programming::*;
 pub use seccomp::forbid_netfilter_netlink;
 pub use traffic::{Listeners, Probe};
 pub use waiting::eventually;
+pub use without_tools::hide_system_programs;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};

@@ -230,7 +230,12 @@ pub struct Heard {
 
 /// A stand-in for the agent: serves `agent.sock` in the run directory and tells what it heard.
 pub fn agent(node: &Node, mood: Mood) -> Receiver<Heard> {
-    let listener = UnixListener::bind(node.path("agent.sock")).unwrap();
+    agent_at(&node.path("agent.sock"), mood)
+}
+
+/// The same at another path.
+pub fn agent_at(socket: &Path, mood: Mood) -> Receiver<Heard> {
+    let listener = UnixListener::bind(socket).unwrap();
     let (tell, heard) = channel();
     std::thread::spawn(move || {
         for stream in listener.incoming() {

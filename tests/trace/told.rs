@@ -88,9 +88,11 @@ impl Told {
         resources.into_iter().next().unwrap()
     }
 
-    /// Writes THE ERROR from now on for the message of this CNI error, whose details name the trace.
+    /// Writes THE ERROR from now on for the message of this CNI error, whose details end with the
+    /// step and the trace.
     pub fn with_error(mut self, error: &str, trace: &str) -> Told {
-        let message = error.strip_suffix(&format!("; trace {trace}")).unwrap_or_else(|| panic!("no trace in {error}"));
+        let place = error.rsplit_once("; step ").filter(|(_, place)| place.ends_with(&format!(", trace {trace}")));
+        let (message, _) = place.unwrap_or_else(|| panic!("no step and trace in {error}"));
         self.volatile.insert(0, (message.to_owned(), "THE ERROR"));
         self
     }

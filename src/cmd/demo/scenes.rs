@@ -105,6 +105,8 @@ pub async fn refuse(out: &mut Out, stage: &Stage, actor: &Actor) -> Result<()> {
         bail!("the ADD of {} should have failed, but the plugin said: {}", actor.name(), reply.said());
     };
     ensure!(error.contains(value), "the error of {} does not name the value {value:?}: {error}", actor.name());
+    let place = format!("; step {}, trace {}", Step::RedirectDecide.name(), actor.trace().to_hex());
+    ensure!(error.ends_with(&place), "the error of {} does not end with {place:?}: {error}", actor.name());
     out.done(&format!("refused in {}; `kubectl describe pod` would show:", took(&reply)))?;
     out.quote(&kubelet_message(&actor.id, &error))?;
     untouched(out, stage, actor)

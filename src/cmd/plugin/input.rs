@@ -64,7 +64,9 @@ fn wait(input: &impl AsFd, deadline: Instant, time: Duration) -> Result<(), CniE
 }
 
 fn unreadable(what: &dyn std::fmt::Display) -> CniError {
-    CniError::new(CODE_IO, ErrorType::Io, format!("error reading from stdin: {what}"))
+    CniError::new(CODE_IO, ErrorType::Io, format!("error reading from stdin: {what}")).with_details(
+        "the container runtime must write the plugin's whole configuration to standard input and close it",
+    )
 }
 
 #[cfg(test)]

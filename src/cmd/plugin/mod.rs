@@ -11,6 +11,7 @@ mod session;
 mod status;
 mod teardown;
 
+use crate::domain::step::Step;
 use crate::telemetry::story::Clock;
 use crate::wire::cni::{SUPPORTED_VERSIONS, version_answer};
 use crate::wire::environment::{self, Call, Invocation, Verb};
@@ -26,6 +27,7 @@ pub fn main(clock: Clock) -> ExitCode {
         Ok(Invocation::Version) => answer::give(&version_answer()),
         Ok(Invocation::Call(call)) => serve(clock, &call),
         Err(error) => {
+            let error = error.at(Step::ConfigParse, None);
             report::to_stderr(clock, &format!("istio-cni failed with: {error}"));
             answer::refuse(&error)
         }

@@ -99,6 +99,8 @@ impl<'a> Session<'a> {
     /// Runs the command as the call's span; gives what goes to standard output.
     pub fn run(&self, command: Command) -> Result<Vec<u8>, CniError> {
         let mut input = Input::default();
+        // A runtime asks for the status every few seconds.
+        self.worth_keeping.set(command != Command::Status);
         let result = self.story.request(command.span_name(), |open| {
             self.introduce(open, command);
             let (result, path) = match self.parse(command, open, &mut input) {
@@ -111,25 +113,35 @@ impl<'a> Session<'a> {
         match result {
             Ok(_) if command == Command::Add => Ok(print(input.prev_result.as_ref(), &input.version)),
             Ok(_) => Ok(Vec::new()),
-            Err(failure) => Err(self.told(command, input.refused.unwrap_or_else(|| self.explained(command, &failure)))),
+            Err(failure) => {
+                let error = input.refused.unwrap_or_else(|| CniError::from(&failure));
+                Err(self.told(command, error.at(failure.step, self.trace_left())))
+            }
         }
     }
 
-    /// The error of a pod's set-up. Its details name the trace: the kubelet shows them after the
-    /// message, and whoever reads the pod's events gets from there to every step.
-    fn explained(&self, command: Command, failure: &Failure) -> CniError {
-        let error = CniError::from(failure);
-        if command == Command::Status || self.pod.name.is_empty() {
-            return error;
-        }
-        let (trace, _) = self.story.context();
-        error.with_details(format!("trace {}", trace.to_hex()))
+    /// The trace that this call leaves: whoever reads the pod's events gets from there to every
+    /// step. A call about no pod has none that anybody would look for.
+    fn trace_left(&self) -> Option<TraceId> {
+        let left = self.worth_keeping.get() && !self.pod.name.is_empty() && self.has_run_dir();
+        left.then(|| self.story.context().0)
     }
 
-    /// A command that is none is refused only once the configuration has been looked at.
+    /// A command that is none is refused only once the configuration has been looked at. There is
+    /// no request of that name, so its story is the step alone.
     pub fn refuse_unknown(&self, word: &str) -> Result<Vec<u8>, CniError> {
-        let error = input::read().and_then(|bytes| NetConf::parse(&bytes)).err();
-        let error = error.unwrap_or_else(|| unknown_command(word));
+        let mut refused = unknown_command(word);
+        let looked_at = || {
+            let conf = NetConf::parse(&input::read()?)?;
+            self.settings.get_or_init(|| conf.lenient_settings());
+            conf.check_name()
+        };
+        // A step that only fails, so its result is known.
+        let _ = self.story.step(Step::ConfigParse, |_| {
+            refused = looked_at().err().unwrap_or_else(|| refused.clone());
+            Err::<(), _>(refused.clone())
+        });
+        let error = refused.at(Step::ConfigParse, self.trace_left());
         self.log_failed(&error);
         Err(error)
     }
@@ -170,7 +182,9 @@ impl<'a> Session<'a> {
     fn read_configuration(&self, command: Command, input: &mut Input) -> Result<(), CniError> {
         let bytes = input::read()?;
         let mut conf = NetConf::parse(&bytes)?;
-        conf.check_version(command)?;
+        conf.check_name().and_then(|()| conf.check_version(command)).inspect_err(|_| {
+            self.settings.get_or_init(|| conf.lenient_settings());
+        })?;
         let forgiving = matches!(command, Command::Del | Command::Gc);
         let parsed = conf.settings().and_then(|settings| Ok((settings, conf.prev_result()?)));
         let parsed = match parsed {
@@ -195,6 +209,7 @@ impl<'a> Session<'a> {
         if command == Command::Add || command == Command::Check {
             args::parse(&self.call.args).map_err(|error| {
                 CniError::new(CODE_ISTIO, ErrorType::ArgsInvalid, format!("failed to load args: {error}"))
+                    .with_details(args::TAKEN)
             })?;
         }
         if !settings.log_level.is_empty() {

@@ -28,7 +28,6 @@ pub fn run(session: &Session<'_>) -> Done {
         // A broken agent also looks after no pod that is there already.
         Reached::Failed(_) => (ready_alone(session, &request, CODE_LIMITED), CallPath::Standalone),
     };
-    session.worth_keeping.set(false);
     match readiness {
         Err(failure) if session.settings().status_mode == StatusMode::Strict => (Err(failure), path),
         Err(failure) => {
