@@ -84,6 +84,8 @@ fn start_and_collect(world: &mut World) -> usize {
         let ids: BTreeSet<&Vec<u8>> = told.spans.iter().map(|(_, span)| &span.span_id).collect();
         left.iter().all(|span| ids.contains(&span.span_id)).then_some(())
     });
+    // Killed before it has heard that they arrived, the agent would leave them to be sent again.
+    world.wait_for_an_empty_spool();
     left.iter().filter(|span| span.name.starts_with("cni.")).count()
 }
 

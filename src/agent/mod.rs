@@ -2,6 +2,7 @@
 
 pub mod app;
 mod backend;
+mod claims;
 pub mod config;
 mod http;
 mod inflight;

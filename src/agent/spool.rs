@@ -1,33 +1,36 @@
-//! Takes over what plugins left behind while there was no agent: reads the spool's files, hands
-//! them to the telemetry, removes them. Nothing in the spool can stop it.
+//! The agent's side of the spool. What plugins left while there was no agent is handed to the
+//! telemetry, and its files are removed when the collector has it; what an agent could not send is
+//! put back. Nothing in the spool can stop the agent.
 
+use super::claims::Claims;
 use crate::host::spool::{Spool, Waiting};
-use crate::host::spool_drain::{Taken, take};
+use crate::host::spool_claim::claim;
 use crate::telemetry::agent_event::AgentEvent;
 use crate::telemetry::batch;
+use crate::telemetry::keep::{Keeper, Kept};
 use crate::telemetry::metrics::{DropReason, Signal};
 use crate::telemetry::pipeline::Telemetry;
 use crate::telemetry::resource::Origin;
-use crate::telemetry::story::Batch;
-use crate::wire::spool::{Item, Reader};
+use crate::telemetry::story::{Batch, Lost};
+use crate::wire::spool::{self as wire, Item, Reader};
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often the spool is looked at; mostly there is nothing.
 const LOOK: Duration = Duration::from_secs(2);
-/// How many files are taken over at a time. Before the next, what is queued must have left, or a
-/// full spool would be lost in a full queue.
+/// How many files are taken over without a pause.
 const PORTION: usize = 32;
-/// How long to wait for that; what a collector that is away does not take is better counted as
-/// samples than left where it keeps out what is new.
-const ROOM: Duration = Duration::from_secs(30);
 
 /// The spool's reader.
 pub struct Drain {
     spool: Spool,
     telemetry: Telemetry,
+    claims: Arc<Claims>,
+    /// Files that this agent has taken over before, and could not send.
+    known: HashSet<PathBuf>,
     /// Files that cannot be read or removed; they are told of once and passed over then.
     stuck: HashSet<PathBuf>,
 }
@@ -35,6 +38,7 @@ pub struct Drain {
 /// What a portion of the spool held.
 #[derive(Default)]
 struct Portion {
+    files: usize,
     items: u64,
     bytes: u64,
     /// Whether more is waiting.
@@ -44,7 +48,8 @@ struct Portion {
 impl Drain {
     /// Reads the spool of this run directory.
     pub fn new(run_dir: &Path, telemetry: Telemetry) -> Drain {
-        Drain { spool: Spool::in_run_dir(run_dir), telemetry, stuck: HashSet::new() }
+        let spool = Spool::in_run_dir(run_dir);
+        Drain { spool, telemetry, claims: Arc::default(), known: HashSet::new(), stuck: HashSet::new() }
     }
 
     /// Takes over what is there and what comes, for ever.
@@ -56,11 +61,10 @@ impl Drain {
                 self.telemetry.event(AgentEvent::SpoolDrained { items, bytes });
             }
             if portion.more {
-                tokio::task::yield_now().await;
+                let _ = tokio::time::timeout(LOOK, self.claims.released()).await;
             } else {
                 tokio::time::sleep(LOOK).await;
             }
-            let _ = tokio::time::timeout(ROOM, self.telemetry.room()).await;
         }
     }
 
@@ -73,52 +77,63 @@ impl Drain {
                 return Portion::default();
             }
         };
+        self.known.retain(|path| waiting.iter().any(|file| file.path == *path));
         let mut left: u64 = waiting.iter().map(|file| file.bytes).sum();
-        let files: Vec<&Waiting> = waiting.iter().filter(|file| !self.stuck.contains(&file.path)).collect();
-        let mut portion = Portion { more: files.len() > PORTION, ..Portion::default() };
-        for file in files.into_iter().take(PORTION) {
-            if let Some(items) = self.take_over(file) {
-                portion.items += items;
-                portion.bytes += file.bytes;
+        let mut portion = Portion::default();
+        for file in &waiting {
+            if self.stuck.contains(&file.path) || self.claims.hold(&file.path) {
+                continue;
+            }
+            if portion.files == PORTION || !self.claims.have_room() || !self.telemetry.has_room() {
+                portion.more = true;
+                break;
+            }
+            if self.take_over(file, &mut portion) && !self.claims.hold(&Spool::told(&file.path)) {
                 left = left.saturating_sub(file.bytes);
             }
+        }
+        for (path, problem) in self.claims.take_stuck() {
+            self.complain(&path, &problem);
         }
         self.take_lost();
         self.telemetry.metrics().spool_bytes(left);
         portion
     }
 
-    /// How many spans and log records a file held; None when it is still there.
-    fn take_over(&mut self, file: &Waiting) -> Option<u64> {
-        let telemetry = self.telemetry.clone();
-        let mut items = 0;
-        let mut problems = Vec::new();
-        let taken = take(file, |bytes| {
-            for item in Reader::new(bytes) {
-                match read(&item) {
-                    Ok(batch) => {
-                        items += (batch.spans.len() + batch.logs.len()) as u64;
-                        telemetry.ingest(batch, Origin::Plugin);
-                    }
-                    Err(problem) => problems.push(problem),
-                }
-            }
-        });
-        for problem in &problems {
-            telemetry.metrics().dropped(Signal::Traces, DropReason::Invalid, 1);
-            telemetry.event(damaged(&file.path, problem));
-        }
-        match taken {
-            Ok(Taken::All) => Some(items),
-            Ok(Taken::BySomebodyElse) => None,
+    /// Hands a file's content to the telemetry; false when it stays with somebody else.
+    fn take_over(&mut self, file: &Waiting, portion: &mut Portion) -> bool {
+        let claimed = claim(file).and_then(|claim| claim.map(|claim| Ok((claim.read()?, claim))).transpose());
+        let (bytes, claim) = match claimed {
+            Ok(Some(claimed)) => claimed,
+            Ok(None) => return false,
             Err(error) => {
                 self.complain(&file.path, &error.to_string());
-                None
+                return false;
+            }
+        };
+        let known = !self.known.insert(claim.path().to_owned());
+        portion.files += 1;
+        portion.bytes += if known { 0 } else { file.bytes };
+        let receipt = self.claims.receipt(claim);
+        for item in Reader::new(&bytes) {
+            match read(&item) {
+                Ok((batch, origin)) => {
+                    let items = batch.spans.len() + batch.logs.len();
+                    portion.items += if known { 0 } else { items as u64 };
+                    self.telemetry.take_over(batch, origin, file.told, &receipt);
+                }
+                Err(problem) if !known => {
+                    self.telemetry.metrics().dropped(Signal::Traces, DropReason::Invalid, 1);
+                    self.telemetry.event(damaged(&file.path, &problem));
+                }
+                Err(_) => {}
             }
         }
+        receipt.settle();
+        true
     }
 
-    /// What plugins could not leave is counted.
+    /// What found no place in the spool is counted.
     fn take_lost(&mut self) {
         match self.spool.take_lost() {
             Ok(lost) => self.telemetry.ingest(Batch { lost, ..Batch::default() }, Origin::Plugin),
@@ -137,9 +152,9 @@ impl Drain {
     }
 }
 
-fn read(item: &Item<'_>) -> Result<Batch, String> {
+fn read(item: &Item<'_>) -> Result<(Batch, Origin), String> {
     match item {
-        Item::Record(payload) => batch::decode(payload).map_err(|error| error.to_string()),
+        Item::Record(payload) => batch::decode_with_origin(payload).map_err(|error| error.to_string()),
         Item::Damaged { offset } => Err(format!("the record at byte {offset} has a wrong checksum")),
         Item::Torn { offset, bytes } => Err(format!("the {bytes} bytes from byte {offset} on are no record")),
     }
@@ -147,4 +162,26 @@ fn read(item: &Item<'_>) -> Result<Batch, String> {
 
 fn damaged(path: &Path, problem: &str) -> AgentEvent {
     AgentEvent::SpoolDamaged { path: path.display().to_string(), problem: problem.to_owned() }
+}
+
+/// Puts what cannot be sent into the spool.
+pub struct SpoolKeeper(Spool);
+
+impl SpoolKeeper {
+    /// Into the spool of this run directory.
+    pub fn new(run_dir: &Path) -> SpoolKeeper {
+        SpoolKeeper(Spool::in_run_dir(run_dir))
+    }
+}
+
+impl Keeper for SpoolKeeper {
+    fn keep(&self, bytes: &[u8], items: Lost) -> Kept {
+        let Some(record) = wire::record(bytes) else { return Kept::Lost };
+        let file = [&wire::MAGIC[..], &record].concat();
+        if self.0.put_back(&file).is_ok() {
+            return Kept::Waits;
+        }
+        // The count outlives this process, whose metrics nobody may read any more.
+        if self.0.add_lost(items).is_ok() { Kept::LossNoted } else { Kept::Lost }
+    }
 }

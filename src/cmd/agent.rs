@@ -3,6 +3,7 @@
 use super::cli::{fail, wrong_use};
 use crate::agent::app::{Agent, Bound, Ending};
 use crate::agent::config::Settings;
+use crate::agent::spool::SpoolKeeper;
 use crate::telemetry::console_writer::Format;
 use crate::telemetry::otlp::config::Config;
 use crate::telemetry::pipeline::Setup;
@@ -11,6 +12,7 @@ use anyhow::Context;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use std::collections::HashMap;
 use std::process::ExitCode;
+use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -179,6 +181,7 @@ fn setup(settings: &Settings, lookup: &dyn Fn(&str) -> Option<String>) -> Setup 
         level: settings.levels.agent,
         console: Box::new(std::io::stdout()),
         format: if settings.log_json { Format::Json } else { Format::Tabs },
+        keeper: Some(Arc::new(SpoolKeeper::new(&settings.run_dir))),
     }
 }
 

@@ -2,10 +2,10 @@
 //! from where the agent takes it. Files appear whole (temporary name, then rename), the directory
 //! is bounded in files and bytes, and what does not fit is counted in the directory itself.
 
+use super::spool_lost;
 use crate::telemetry::story::Lost;
-use nix::fcntl::{Flock, FlockArg};
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,37 +13,45 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The directory's name in the run directory.
 pub const DIRECTORY: &str = "spool";
-/// The most files that wait, unfinished ones included.
-const MAX_FILES: usize = 1024;
-/// The most bytes that wait.
-const MAX_BYTES: u64 = 16 << 20;
+/// The most files and bytes that wait, unfinished files included.
+const BOUNDS: Bounds = Bounds { files: 1024, bytes: 16 << 20 };
+/// Up to here an agent puts telemetry back, so that plugins find room besides.
+const SHARE: Bounds = Bounds { files: BOUNDS.files / 2, bytes: BOUNDS.bytes / 2 };
 /// A file with this name's ending is whole.
 const WHOLE: &str = ".spool";
+/// The ending once an agent has taken samples and shown lines of what is in it.
+const TOLD: &str = ".told.spool";
 /// A file that begins so is being written, or its writer was killed.
 const UNFINISHED: &str = ".unfinished-";
 /// How long an unfinished file may be young enough to have a writer.
 const STALE: Duration = Duration::from_secs(60);
-/// Holds the numbers of lost spans and log records, as decimal text, under its own lock.
+/// Holds the numbers of lost spans and log records.
 const LOST: &str = "lost";
-/// How often the lock on the numbers is tried for; it is held for microseconds.
-const LOCK_TRIES: u32 = 20;
 /// Tells files of one process apart.
 static WRITTEN: AtomicU32 = AtomicU32::new(0);
 
 /// Why telemetry was not spooled.
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
-    #[error("the spool {} is full: it has {MAX_FILES} files or {MAX_BYTES} bytes", .directory.display())]
-    Full { directory: PathBuf },
+    #[error("the spool {} is full: it has {files} files or {bytes} bytes", .directory.display())]
+    Full { directory: PathBuf, files: usize, bytes: u64 },
     #[error("the spool {} cannot be written: {source}", .directory.display())]
     Io { directory: PathBuf, source: io::Error },
 }
 
-/// One request's telemetry that waits.
+/// One file that waits: a request's telemetry, or what an agent could not send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
     pub path: PathBuf,
     pub bytes: u64,
+    /// Whether samples were taken of it already; then it only has to be sent.
+    pub told: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Bounds {
+    files: usize,
+    bytes: u64,
 }
 
 /// The spool of one run directory.
@@ -66,10 +74,29 @@ impl Spool {
     /// Leaves the bytes as a file of their own. What cannot be left is counted as lost, if at
     /// least that works; `items` says how much it is.
     pub fn leave(&self, bytes: &[u8], items: Lost) -> Result<(), SpoolError> {
-        self.try_leave(bytes).inspect_err(|_| {
+        self.write(bytes, WHOLE, BOUNDS).inspect_err(|_| {
             // The error that is told is that of the telemetry; its count is the best that is left.
             let _ = self.add_lost(items);
         })
+    }
+
+    /// Puts back what an agent has told and cannot send now.
+    pub fn put_back(&self, bytes: &[u8]) -> Result<(), SpoolError> {
+        self.write(bytes, TOLD, SHARE)
+    }
+
+    /// Counts items as lost, for the next one who takes the count.
+    pub fn add_lost(&self, items: Lost) -> io::Result<()> {
+        spool_lost::add(&self.directory.join(LOST), items)
+    }
+
+    /// The path of this file once it is told.
+    pub fn told(path: &Path) -> PathBuf {
+        let name = path.as_os_str().to_string_lossy();
+        match name.strip_suffix(WHOLE) {
+            Some(stem) if !name.ends_with(TOLD) => PathBuf::from(format!("{stem}{TOLD}")),
+            _ => path.to_owned(),
+        }
     }
 
     /// What waits, the oldest first. Takes away what killed writers have left unfinished.
@@ -79,7 +106,8 @@ impl Spool {
             let (entry, name) = entry?;
             let Ok(meta) = entry.metadata() else { continue };
             if name.ends_with(WHOLE) && meta.is_file() {
-                waiting.push(Waiting { path: entry.path(), bytes: meta.len() });
+                let told = name.ends_with(TOLD);
+                waiting.push(Waiting { path: entry.path(), bytes: meta.len(), told });
             } else if name.starts_with(UNFINISHED) && is_stale(&meta) {
                 let _ = std::fs::remove_file(entry.path());
             }
@@ -90,24 +118,22 @@ impl Spool {
 
     /// Takes the count of what was lost; it begins again at nothing.
     pub fn take_lost(&self) -> io::Result<Lost> {
-        if !self.directory.join(LOST).exists() {
-            return Ok(Lost::default());
-        }
-        self.change_lost(|_| Lost::default())
+        spool_lost::take(&self.directory.join(LOST))
     }
 
-    fn try_leave(&self, bytes: &[u8]) -> Result<(), SpoolError> {
+    fn write(&self, bytes: &[u8], ending: &str, bounds: Bounds) -> Result<(), SpoolError> {
         let io = |source| SpoolError::Io { directory: self.directory.clone(), source };
         self.make_directory().map_err(io)?;
-        if self.is_full(bytes.len() as u64).map_err(io)? {
-            return Err(SpoolError::Full { directory: self.directory.clone() });
+        if self.is_full(bytes.len() as u64, bounds).map_err(io)? {
+            let Bounds { files, bytes } = bounds;
+            return Err(SpoolError::Full { directory: self.directory.clone(), files, bytes });
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
         let name = format!("{now:020}-{}-{number}", std::process::id());
         let unfinished = self.directory.join(format!("{UNFINISHED}{name}"));
         let written = write_new(&unfinished, bytes)
-            .and_then(|()| std::fs::rename(&unfinished, self.directory.join(format!("{name}{WHOLE}"))));
+            .and_then(|()| std::fs::rename(&unfinished, self.directory.join(format!("{name}{ending}"))));
         written.map_err(|error| {
             let _ = std::fs::remove_file(&unfinished);
             io(error)
@@ -130,39 +156,16 @@ impl Spool {
         }
     }
 
-    fn is_full(&self, more: u64) -> io::Result<bool> {
+    fn is_full(&self, more: u64, bounds: Bounds) -> io::Result<bool> {
         let (mut files, mut bytes) = (0, more);
         for entry in entries(&self.directory)? {
             files += 1;
             bytes += entry?.0.metadata().map_or(0, |meta| meta.len());
-            if files >= MAX_FILES || bytes > MAX_BYTES {
+            if files >= bounds.files || bytes > bounds.bytes {
                 return Ok(true);
             }
         }
         Ok(false)
-    }
-
-    fn add_lost(&self, more: Lost) -> io::Result<Lost> {
-        self.change_lost(|lost| Lost {
-            spans: lost.spans.saturating_add(more.spans),
-            logs: lost.logs.saturating_add(more.logs),
-        })
-    }
-
-    /// Changes the numbers under their lock, and gives the old ones.
-    fn change_lost(&self, change: impl Fn(Lost) -> Lost) -> io::Result<Lost> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mut file = lock(options.open(self.directory.join(LOST))?)?;
-        let mut text = String::new();
-        (&mut *file).take(64).read_to_string(&mut text)?;
-        let mut numbers = text.split_ascii_whitespace().map(|number| number.parse().unwrap_or(0));
-        let old = Lost { spans: numbers.next().unwrap_or(0), logs: numbers.next().unwrap_or(0) };
-        let new = change(old);
-        file.rewind()?;
-        // Always the same length, so that one write replaces the old numbers as a whole.
-        file.write_all(format!("{:020} {:020}\n", new.spans, new.logs).as_bytes())?;
-        Ok(old)
     }
 }
 
@@ -190,21 +193,10 @@ fn is_stale(meta: &std::fs::Metadata) -> bool {
     age.is_some_and(|age| age > STALE)
 }
 
-/// Locks without ever waiting for long: nobody keeps this lock, so a busy one is tried again.
-fn lock(mut file: File) -> io::Result<Flock<File>> {
-    for _ in 0..LOCK_TRIES {
-        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(locked) => return Ok(locked),
-            Err((file, _)) => file,
-        };
-        std::thread::sleep(Duration::from_micros(200));
-    }
-    Err(io::ErrorKind::WouldBlock.into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
 
     fn spool() -> (tempfile::TempDir, Spool) {
         let directory = tempfile::tempdir().unwrap();
@@ -235,12 +227,12 @@ mod tests {
     fn a_full_spool_takes_no_more_and_counts_it() {
         let (_directory, spool) = spool();
         spool.leave(b"x", SOME).unwrap();
-        for number in 0..MAX_FILES {
+        for number in 0..BOUNDS.files {
             std::fs::write(spool.directory.join(format!("{number}{WHOLE}")), "").unwrap();
         }
         assert!(matches!(spool.leave(b"y", SOME), Err(SpoolError::Full { .. })));
         assert!(spool.leave(b"y", SOME).unwrap_err().to_string().contains("is full"));
-        assert_eq!(spool.waiting().unwrap().len(), MAX_FILES + 1);
+        assert_eq!(spool.waiting().unwrap().len(), BOUNDS.files + 1);
         assert_eq!(spool.take_lost().unwrap(), Lost { spans: 4, logs: 6 });
         assert_eq!(spool.take_lost().unwrap(), Lost::default());
     }
@@ -251,6 +243,20 @@ mod tests {
         spool.leave(&vec![0; 15 << 20], SOME).unwrap();
         assert!(matches!(spool.leave(&vec![0; 2 << 20], SOME), Err(SpoolError::Full { .. })));
         spool.leave(&vec![0; 1 << 19], SOME).unwrap();
+    }
+
+    #[test]
+    fn an_agent_puts_back_to_one_half_so_that_plugins_find_room() {
+        let (_directory, spool) = spool();
+        spool.put_back(&vec![0; 7 << 20]).unwrap();
+        assert!(matches!(spool.put_back(&vec![0; 2 << 20]), Err(SpoolError::Full { .. })));
+        assert_eq!(spool.take_lost().unwrap(), Lost::default(), "its caller knows what it is");
+        spool.leave(&vec![0; 2 << 20], SOME).unwrap();
+        let told: Vec<bool> = spool.waiting().unwrap().iter().map(|file| file.told).collect();
+        assert_eq!(told, [true, false]);
+        spool.add_lost(SOME).unwrap();
+        spool.add_lost(SOME).unwrap();
+        assert_eq!(spool.take_lost().unwrap(), Lost { spans: 4, logs: 6 });
     }
 
     #[test]

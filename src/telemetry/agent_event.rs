@@ -95,10 +95,10 @@ agent_events! {
     /// No pod can be set up on this node.
     BackendUnusable { backend: String = RULES_BACKEND, problem: String = EXCEPTION_MESSAGE }
         = "istio_cni.backend.unusable", Error, "no meshed pod can start on this node, {backend} cannot be used: {problem}";
-    /// Telemetry that plugins left behind was taken over.
+    /// Telemetry of plugins that found no agent, or of an agent that found no collector, was taken over.
     SpoolDrained { items: u64 = TELEMETRY_ITEMS, bytes: u64 = TELEMETRY_BYTES }
         = "istio_cni.spool.drained", Info,
-        "took over {items} spans and log records ({bytes} bytes) of plugins that found no agent";
+        "took over {items} spans and log records ({bytes} bytes) that waited in the spool";
     /// Some of what plugins left behind cannot be read.
     SpoolDamaged { path: String = FILE_PATH, problem: String = EXCEPTION_MESSAGE }
         = "istio_cni.spool.damaged", Warn, "part of the telemetry in {path} cannot be read: {problem}";
@@ -110,8 +110,8 @@ agent_events! {
     ExportFailed {
         signal: String = TELEMETRY_SIGNAL, endpoint: String = TELEMETRY_ENDPOINT, problem: String = EXCEPTION_MESSAGE,
     } = "istio_cni.telemetry.export_failed", Warn,
-        "cannot send {signal} to {endpoint}; traffic is not affected, what does not fit the queue is dropped and \
-         counted: {problem}";
+        "cannot send {signal} to {endpoint}; traffic is not affected, what fits the spool is sent later and the rest \
+         is counted: {problem}";
     /// The collector takes requests again.
     ExportRecovered { signal: String = TELEMETRY_SIGNAL, endpoint: String = TELEMETRY_ENDPOINT }
         = "istio_cni.telemetry.export_recovered", Info, "sending {signal} to {endpoint} again";
@@ -119,6 +119,9 @@ agent_events! {
     ExportRejected {
         signal: String = TELEMETRY_SIGNAL, items: u64 = TELEMETRY_ITEMS, problem: String = EXCEPTION_MESSAGE,
     } = "istio_cni.telemetry.export_rejected", Warn, "the collector rejected {items} items of {signal}: {problem}";
+    /// At the end of the process, telemetry that the collector did not take was put into the spool.
+    TelemetryKept { signal: String = TELEMETRY_SIGNAL, items: u64 = TELEMETRY_ITEMS }
+        = "istio_cni.telemetry.kept", Info, "kept {items} items of {signal} in the spool, for the next agent to send";
     /// Telemetry was lost; said at most every half minute for each signal and reason.
     TelemetryDropped {
         signal: String = TELEMETRY_SIGNAL, reason: String = TELEMETRY_REASON, items: u64 = TELEMETRY_ITEMS,

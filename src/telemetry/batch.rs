@@ -2,10 +2,12 @@
 //! in a record of the spool.
 //!
 //! One protobuf message with OTLP's own spans (field 1) and log records (field 2), without their
-//! resource (that is the agent's to say), and with how many were lost on the way (fields 3, 4).
+//! resource (that is the agent's to say), with how many were lost on the way (fields 3, 4) and
+//! whether the agent told it (field 5), where it is not the plugin's.
 //! The reading side trusts nothing: structure that our writer never produces is refused as a
 //! whole, and lengths are cut to the limits below.
 
+use super::resource::Origin;
 use super::sanitize;
 use super::story::{Batch, Lost};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
@@ -29,6 +31,8 @@ struct Wire {
     lost_spans: u64,
     #[prost(uint64, tag = "4")]
     lost_logs: u64,
+    #[prost(bool, tag = "5")]
+    of_agent: bool,
 }
 
 /// Why bytes are no batch.
@@ -59,31 +63,63 @@ pub enum DecodeError {
 /// Writes a batch. Texts are cut and items left out (the last ones first, and counted as lost)
 /// where [`decode`] would refuse them.
 pub fn encode(batch: &Batch) -> Vec<u8> {
-    let mut wire = Wire {
-        spans: batch.spans.clone(),
-        logs: batch.logs.clone(),
-        lost_spans: batch.lost.spans,
-        lost_logs: batch.lost.logs,
-    };
-    wire.spans.iter_mut().for_each(sanitize::cut_span);
-    wire.logs.iter_mut().for_each(sanitize::cut_log);
-    let mut spans = wire.spans.len().min(MAX_SPANS);
-    let mut logs = wire.logs.len().min(MAX_LOGS);
-    loop {
-        wire.lost_spans += (wire.spans.len() - spans) as u64;
-        wire.lost_logs += (wire.logs.len() - logs) as u64;
-        wire.spans.truncate(spans);
-        wire.logs.truncate(logs);
-        if wire.encoded_len() <= MAX_BYTES {
-            return wire.encode_to_vec();
+    Wire::of(batch.clone(), Origin::Plugin).into_bytes()
+}
+
+/// Writes a batch of any size as several, so that nothing is left out, and says how many items
+/// each of them has.
+pub fn pieces(batch: Batch, origin: Origin) -> Vec<(Vec<u8>, Lost)> {
+    let (mut pieces, mut rest) = (Vec::new(), vec![Wire::of(batch, origin)]);
+    while let Some(mut wire) = rest.pop() {
+        let items = Lost { spans: wire.spans.len() as u64, logs: wire.logs.len() as u64 };
+        let fits = wire.spans.len() <= MAX_SPANS && wire.logs.len() <= MAX_LOGS && wire.encoded_len() <= MAX_BYTES;
+        if fits || items.spans + items.logs < 2 {
+            pieces.push((wire.into_bytes(), items));
+            continue;
         }
-        // Log records repeat much of what their spans say, so they go first.
-        if logs > 0 { logs /= 2 } else { spans /= 2 }
+        let (spans, logs) = (wire.spans.len() / 2, wire.logs.len() / 2);
+        let (spans, logs) = (wire.spans.split_off(spans), wire.logs.split_off(logs));
+        // The first half is the next to be looked at.
+        rest.push(Wire { spans, logs, of_agent: wire.of_agent, ..Wire::default() });
+        rest.push(wire);
+    }
+    pieces
+}
+
+impl Wire {
+    fn of(batch: Batch, origin: Origin) -> Wire {
+        let Batch { spans, logs, lost } = batch;
+        let of_agent = origin == Origin::Agent;
+        let mut wire = Wire { spans, logs, lost_spans: lost.spans, lost_logs: lost.logs, of_agent };
+        wire.spans.iter_mut().for_each(sanitize::cut_span);
+        wire.logs.iter_mut().for_each(sanitize::cut_log);
+        wire
+    }
+
+    fn into_bytes(mut self) -> Vec<u8> {
+        let mut spans = self.spans.len().min(MAX_SPANS);
+        let mut logs = self.logs.len().min(MAX_LOGS);
+        loop {
+            self.lost_spans += (self.spans.len() - spans) as u64;
+            self.lost_logs += (self.logs.len() - logs) as u64;
+            self.spans.truncate(spans);
+            self.logs.truncate(logs);
+            if self.encoded_len() <= MAX_BYTES {
+                return self.encode_to_vec();
+            }
+            // Log records repeat much of what their spans say, so they go first.
+            if logs > 0 { logs /= 2 } else { spans /= 2 }
+        }
     }
 }
 
 /// Reads a batch that anybody may have written.
 pub fn decode(bytes: &[u8]) -> Result<Batch, DecodeError> {
+    decode_with_origin(bytes).map(|(batch, _)| batch)
+}
+
+/// The same, with whose it is.
+pub fn decode_with_origin(bytes: &[u8]) -> Result<(Batch, Origin), DecodeError> {
     if bytes.len() > MAX_BYTES {
         return Err(DecodeError::TooLarge { size: bytes.len() });
     }
@@ -93,7 +129,9 @@ pub fn decode(bytes: &[u8]) -> Result<Batch, DecodeError> {
     }
     wire.spans.iter_mut().try_for_each(sanitize::span)?;
     wire.logs.iter_mut().try_for_each(sanitize::log)?;
-    Ok(Batch { spans: wire.spans, logs: wire.logs, lost: Lost { spans: wire.lost_spans, logs: wire.lost_logs } })
+    let origin = if wire.of_agent { Origin::Agent } else { Origin::Plugin };
+    let lost = Lost { spans: wire.lost_spans, logs: wire.lost_logs };
+    Ok((Batch { spans: wire.spans, logs: wire.logs, lost }, origin))
 }
 
 #[cfg(test)]
@@ -151,6 +189,29 @@ mod tests {
         let read = decode(&encode(&batch)).unwrap();
         assert!(!read.spans.is_empty());
         assert_eq!(read.spans.len() as u64 + read.lost.spans, (MAX_SPANS + 10) as u64);
+    }
+
+    #[test]
+    fn a_batch_of_any_size_is_written_in_pieces_without_loss() {
+        let mut batch = told("x");
+        let (span, log) = (batch.spans.remove(0), batch.logs.remove(0));
+        batch.logs = (0..MAX_LOGS as u64 + 5).map(|n| LogRecord { time_unix_nano: n + 1, ..log.clone() }).collect();
+        batch.spans = (1..2000_u64).map(|n| Span { span_id: n.to_be_bytes().into(), ..span.clone() }).collect();
+        for span in &mut batch.spans {
+            span.attributes.push(crate::telemetry::story::attribute(keys::REASON, "y".repeat(1 << 12)));
+        }
+        let pieces = pieces(batch.clone(), Origin::Agent);
+        assert!(pieces.len() > 8, "{}", pieces.len());
+        let mut read = Batch::default();
+        for (bytes, items) in pieces {
+            let (piece, origin) = decode_with_origin(&bytes).unwrap();
+            assert_eq!(origin, Origin::Agent);
+            assert_eq!(items, Lost { spans: piece.spans.len() as u64, logs: piece.logs.len() as u64 });
+            read.spans.extend(piece.spans);
+            read.logs.extend(piece.logs);
+            assert_eq!(piece.lost, Lost::default());
+        }
+        assert_eq!(read, batch);
     }
 
     #[test]

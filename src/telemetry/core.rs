@@ -4,10 +4,12 @@ use super::agent_event::AgentEvent;
 use super::console::{self, hex};
 use super::console_writer::Console;
 use super::event::Level;
-use super::metrics::{DropReason, Metrics, Signal};
+use super::keep::{Item, Keeper, Queued, put_back};
+use super::metrics::{DropReason, Metrics};
 use super::otlp::config::Config;
 use super::otlp::limits::Limits;
 use super::otlp::queue::{Queue, Refused};
+use super::receipt::Receipt;
 use super::resource::Origin;
 use super::story::{Attribute, Clock};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
@@ -15,14 +17,12 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// An item and the process that told it.
-pub type Scoped<T> = (Origin, T);
-
 /// Metrics, console and the queue of log records.
 pub struct Core {
     pub(super) metrics: Arc<Metrics>,
     pub(super) console: Console,
-    pub(super) log_queue: Option<Arc<Queue<Scoped<LogRecord>>>>,
+    pub(super) log_queue: Option<Arc<Queue<Queued<LogRecord>>>>,
+    pub(super) keeper: Option<Arc<dyn Keeper>>,
     clock: Clock,
     level: AtomicU8,
     limits: Limits,
@@ -30,12 +30,19 @@ pub struct Core {
 
 impl Core {
     /// A core with a queue for log records where they are exported.
-    pub fn new(level: Level, metrics: Arc<Metrics>, console: Console, config: &Config) -> Core {
+    pub fn new(
+        level: Level,
+        metrics: Arc<Metrics>,
+        console: Console,
+        config: &Config,
+        keeper: Option<Arc<dyn Keeper>>,
+    ) -> Core {
         let batches = config.log_batches;
         Core {
             metrics,
             console,
             log_queue: config.logs.as_ref().map(|_| Arc::new(Queue::new(batches.queue, batches.size))),
+            keeper,
             clock: Clock::start(),
             level: AtomicU8::new(level as u8),
             limits: config.log_limits,
@@ -60,7 +67,9 @@ impl Core {
     /// Tells an event of the agent on the console and to the collector.
     pub fn event(&self, event: AgentEvent) {
         if self.shows(event.level()) {
-            self.logs(vec![self.record(&event)], Origin::Agent);
+            let log = self.record(&event);
+            self.console.show(&log, Origin::Agent.console_scope());
+            self.send_logs(vec![log], Origin::Agent, None);
         }
     }
 
@@ -71,16 +80,19 @@ impl Core {
         }
     }
 
-    /// Shows log records and hands them to the exporter. The console shows those of the threshold,
-    /// the plugin's too; the plugin's own threshold decided about the rest already.
-    pub fn logs(&self, mut logs: Vec<LogRecord>, origin: Origin) {
+    /// Shows log records on the console: those of the threshold, the plugin's too; the plugin's
+    /// own threshold decided about the rest already.
+    pub fn show_logs(&self, logs: &[LogRecord], origin: Origin) {
         for log in logs.iter().filter(|log| self.shows(console::level(log))) {
             self.console.show(log, origin.console_scope());
         }
+    }
+
+    /// Hands log records to the exporter.
+    pub fn send_logs(&self, mut logs: Vec<LogRecord>, origin: Origin, receipt: Option<&Receipt>) {
         let Some(queue) = &self.log_queue else { return };
         logs.iter_mut().for_each(|log| self.limits.cut_log(log));
-        let scoped = logs.into_iter().map(|log| (origin, log)).collect();
-        refused(&self.metrics, Signal::Logs, queue.push(scoped));
+        self.push(queue, logs, origin, receipt);
     }
 
     /// Shows a span on the console, for `OTEL_TRACES_EXPORTER=console`.
@@ -99,10 +111,17 @@ impl Core {
         self.console.show(&record, "trace");
     }
 
-    /// Waits until the log records' queue is half empty at most.
-    pub async fn log_room(&self) {
-        if let Some(queue) = &self.log_queue {
-            queue.room().await;
+    /// Queues items. Those that are kept elsewhere meanwhile go in whole or stay there; of the
+    /// others, what finds no room is counted, and what comes after the end is put back.
+    pub fn push<T: Item>(&self, queue: &Queue<Queued<T>>, items: Vec<T>, origin: Origin, receipt: Option<&Receipt>) {
+        let queued = items.into_iter().map(|item| Queued { origin, item, receipt: receipt.cloned() }).collect();
+        if receipt.is_some() {
+            return queue.push_all(queued);
+        }
+        match queue.push(queued) {
+            Ok(()) => {}
+            Err(Refused::Full(items)) => self.metrics.dropped(T::SIGNAL, DropReason::QueueFull, items as u64),
+            Err(Refused::Closed(items)) => _ = put_back(self, items, DropReason::Shutdown),
         }
     }
 
@@ -123,14 +142,5 @@ impl Core {
             event_name: event.name().as_str().to_owned(),
             ..LogRecord::default()
         }
-    }
-}
-
-/// Counts what a queue did not take.
-pub fn refused(metrics: &Metrics, signal: Signal, pushed: Result<(), Refused>) {
-    match pushed {
-        Ok(()) => {}
-        Err(Refused::Full(items)) => metrics.dropped(signal, DropReason::QueueFull, items as u64),
-        Err(Refused::Closed(items)) => metrics.dropped(signal, DropReason::Shutdown, items as u64),
     }
 }

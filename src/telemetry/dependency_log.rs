@@ -127,6 +127,7 @@ mod tests {
             level: event::Level::Debug,
             console: Box::new(screen.clone()),
             format: Format::Tabs,
+            keeper: None,
         };
         let telemetry = Telemetry::start(setup, &tokio::runtime::Handle::current());
         let subscriber = tracing_subscriber::registry().with(DependencyLog::new(&telemetry));

@@ -1,8 +1,9 @@
 //! The export's tasks: one for each signal that goes to a collector, and one that tells of losses.
 
 use super::agent_event::AgentEvent;
-use super::core::{Core, Scoped};
+use super::core::Core;
 use super::drops::{Counts, Drops};
+use super::keep::Queued;
 use super::metrics::{Signal, otlp};
 use super::otlp::config::{Config, Export};
 use super::otlp::queue::Queue;
@@ -41,7 +42,7 @@ pub struct Exports {
 }
 
 /// The queue of spans, where they are exported.
-pub type Spans = Option<Arc<Queue<Scoped<Span>>>>;
+pub type Spans = Option<Arc<Queue<Queued<Span>>>>;
 
 impl Exports {
     /// Starts the tasks; gives back the queue of spans.
@@ -54,14 +55,14 @@ impl Exports {
             let queue = Arc::new(Queue::new(config.span_batches.queue, config.span_batches.size));
             let sender = sender(core, Signal::Traces, export, config, config.span_batches.timeout, &items_stop);
             let resource = resource.clone();
-            let request = move |spans| trace_request(&resource, spans);
+            let request = move |spans: &[_]| trace_request(&resource, spans);
             tasks.push(runtime.spawn(quiet::task(drain(Arc::clone(&queue), config.span_batches, sender, request))));
             queue
         });
         if let (Some(export), Some(queue)) = (&config.logs, &core.log_queue) {
             let sender = sender(core, Signal::Logs, export, config, config.log_batches.timeout, &items_stop);
             let resource = resource.clone();
-            let request = move |logs| log_request(&resource, logs);
+            let request = move |logs: &[_]| log_request(&resource, logs);
             tasks.push(runtime.spawn(quiet::task(drain(Arc::clone(queue), config.log_batches, sender, request))));
         }
         let metrics = config.metrics.as_ref().map(|export| {
@@ -117,15 +118,15 @@ async fn tell_losses(core: Arc<Core>, stop: Stop) -> Counts {
     }
 }
 
-fn by_scope<T>(items: Vec<Scoped<T>>) -> BTreeMap<Origin, Vec<T>> {
+fn by_scope<T: Clone>(items: &[Queued<T>]) -> BTreeMap<Origin, Vec<T>> {
     let mut scopes: BTreeMap<Origin, Vec<T>> = BTreeMap::new();
-    for (origin, item) in items {
-        scopes.entry(origin).or_default().push(item);
+    for queued in items {
+        scopes.entry(queued.origin).or_default().push(queued.item.clone());
     }
     scopes
 }
 
-fn trace_request(resource: &Resource, spans: Vec<Scoped<Span>>) -> Request {
+fn trace_request(resource: &Resource, spans: &[Queued<Span>]) -> Request {
     let scope = |(origin, spans): (Origin, _)| ScopeSpans {
         scope: Some(origin.scope(VERSION)),
         spans,
@@ -140,7 +141,7 @@ fn trace_request(resource: &Resource, spans: Vec<Scoped<Span>>) -> Request {
     })
 }
 
-fn log_request(resource: &Resource, logs: Vec<Scoped<LogRecord>>) -> Request {
+fn log_request(resource: &Resource, logs: &[Queued<LogRecord>]) -> Request {
     let scope = |(origin, log_records): (Origin, _)| ScopeLogs {
         scope: Some(origin.scope(VERSION)),
         log_records,

@@ -3,14 +3,16 @@
 
 use super::agent_event::AgentEvent;
 use super::console_writer::{Console, Format};
-use super::core::{Core, Scoped, refused};
+use super::core::Core;
 use super::drops::Drops;
 use super::event::Level;
 use super::export::Exports;
+use super::keep::{Keeper, Queued};
 use super::metrics::{DropReason, Metrics, Signal};
 use super::otlp::config::Config;
 use super::otlp::env::Warning;
 use super::otlp::queue::Queue;
+use super::receipt::Receipt;
 use super::resource::{Identity, Origin, resource};
 use super::story::Batch;
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -35,6 +37,8 @@ pub struct Setup {
     pub console: Box<dyn Write + Send>,
     /// The form of console lines.
     pub format: Format,
+    /// Where what cannot be sent is kept; without one it is counted as lost.
+    pub keeper: Option<Arc<dyn Keeper>>,
 }
 
 /// The agent's telemetry; clones are handles to the same.
@@ -45,7 +49,7 @@ struct Shared {
     core: Arc<Core>,
     config: Config,
     resource: Resource,
-    spans: Option<Arc<Queue<Scoped<Span>>>>,
+    spans: Option<Arc<Queue<Queued<Span>>>>,
     exports: Mutex<Option<Exports>>,
 }
 
@@ -56,7 +60,7 @@ impl Telemetry {
         let (config, warnings) = setup.config;
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), setup.revision));
         let console = Console::start(setup.console, setup.format, Arc::clone(&metrics));
-        let core = Arc::new(Core::new(setup.level, metrics, console, &config));
+        let core = Arc::new(Core::new(setup.level, metrics, console, &config, setup.keeper));
         let resource = resource(&setup.identity, config.service_name.as_deref(), &config.resource_attributes);
         for Warning { variable, problem } in warnings {
             core.event(AgentEvent::ConfigIgnored { variable, problem });
@@ -93,38 +97,54 @@ impl Telemetry {
     /// Takes over what a request told: samples from its spans, lines from its log records, and
     /// both to the collector. Never waits; what does not fit is counted as dropped.
     pub fn ingest(&self, batch: Batch, origin: Origin) {
-        let Batch { spans, logs, lost } = batch;
+        self.tell(&batch, origin);
+        self.send(batch, origin, None);
+    }
+
+    /// Takes over what waited in the spool: it is sent, and nothing of it is dropped for want of
+    /// room, so [`Telemetry::has_room`] is to be asked first. The receipt is settled by what has
+    /// arrived. Unless it was `told` before, samples are taken and lines shown as well.
+    pub fn take_over(&self, batch: Batch, origin: Origin, told: bool, receipt: &Receipt) {
+        if !told {
+            self.tell(&batch, origin);
+        }
+        self.send(batch, origin, Some(receipt));
+    }
+
+    /// Whether the queues are half empty at most. Without a collector there is always room.
+    pub fn has_room(&self) -> bool {
+        let spans = self.0.spans.as_ref().is_none_or(|queue| queue.has_room());
+        spans && self.0.core.log_queue.as_ref().is_none_or(|queue| queue.has_room())
+    }
+
+    /// The part of telling that is for this process: samples and lines.
+    fn tell(&self, batch: &Batch, origin: Origin) {
         let core = &self.0.core;
-        core.metrics.dropped(Signal::Traces, DropReason::SpoolFull, lost.spans);
-        core.metrics.dropped(Signal::Logs, DropReason::SpoolFull, lost.logs);
-        for span in &spans {
+        core.metrics.dropped(Signal::Traces, DropReason::SpoolFull, batch.lost.spans);
+        core.metrics.dropped(Signal::Logs, DropReason::SpoolFull, batch.lost.logs);
+        for span in &batch.spans {
             core.metrics.observe_span(span);
             if self.0.config.traces_on_console {
                 core.show_span(span);
             }
         }
-        self.send_spans(spans, origin);
-        core.logs(logs, origin);
+        core.show_logs(&batch.logs, origin);
     }
 
-    fn send_spans(&self, mut spans: Vec<Span>, origin: Origin) {
-        let Some(queue) = &self.0.spans else { return };
-        spans.retain(|span| self.0.config.sampler.samples(&span.trace_id));
-        spans.iter_mut().for_each(|span| self.0.config.span_limits.cut_span(span));
-        let scoped = spans.into_iter().map(|span| (origin, span)).collect();
-        refused(&self.0.core.metrics, Signal::Traces, queue.push(scoped));
-    }
-
-    /// Waits until the queues are half empty at most, for whoever has much to hand over (the
-    /// spool) and time to wait. Without a collector there is nothing to wait for.
-    pub async fn room(&self) {
-        if let Some(spans) = &self.0.spans {
-            spans.room().await;
+    /// The part that is for the collector.
+    fn send(&self, batch: Batch, origin: Origin, receipt: Option<&Receipt>) {
+        let Batch { mut spans, logs, .. } = batch;
+        let core = &self.0.core;
+        if let Some(queue) = &self.0.spans {
+            spans.retain(|span| self.0.config.sampler.samples(&span.trace_id));
+            spans.iter_mut().for_each(|span| self.0.config.span_limits.cut_span(span));
+            core.push(queue, spans, origin, receipt);
         }
-        self.0.core.log_room().await;
+        core.send_logs(logs, origin, receipt);
     }
 
-    /// Sends what is waiting and ends, within `limit`. What is left then is counted as dropped.
+    /// Sends what is waiting and ends, within `limit`. What is left then is kept where there is a
+    /// keeper with room, else counted as dropped.
     pub async fn shutdown(&self, limit: Duration) {
         let deadline = Instant::now() + limit;
         let exports = self.0.exports.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -169,7 +189,8 @@ mod tests {
         let identity = Identity { version: "1".into(), ..Identity::default() };
         let warning = Warning { variable: "OTEL_BSP_SCHEDULE_DELAY".into(), problem: "\"x\" is no number".into() };
         let config = (Config::default(), vec![warning]);
-        let setup = Setup { config, identity, revision: "", level: Level::Debug, console, format: Format::Tabs };
+        let setup =
+            Setup { config, identity, revision: "", level: Level::Debug, console, format: Format::Tabs, keeper: None };
         Telemetry::start(setup, &Handle::current())
     }
 

@@ -1,5 +1,6 @@
 //! What the tests of the export share: an agent's telemetry, and requests that are told to it.
 
+use istio_cni_otel::agent::spool::SpoolKeeper;
 use istio_cni_otel::domain::failure::{CODE_ISTIO, Failure};
 use istio_cni_otel::domain::identity::TraceId;
 use istio_cni_otel::domain::pod::PodRef;
@@ -7,6 +8,7 @@ use istio_cni_otel::domain::request::{Answer, Backend};
 use istio_cni_otel::domain::step::{ErrorType, Step};
 use istio_cni_otel::telemetry::console_writer::Format;
 use istio_cni_otel::telemetry::event::Level;
+use istio_cni_otel::telemetry::keep::Keeper;
 use istio_cni_otel::telemetry::metrics::{DropReason, Signal};
 use istio_cni_otel::telemetry::otlp::config::{Config, Retry};
 use istio_cni_otel::telemetry::outcome::{CallPath, describe};
@@ -14,6 +16,7 @@ use istio_cni_otel::telemetry::pipeline::{Setup, Telemetry};
 use istio_cni_otel::telemetry::resource::Identity;
 use istio_cni_otel::telemetry::story::{Batch, Clock, Story};
 use std::io::Write;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -47,6 +50,15 @@ impl Screen {
 /// An agent's telemetry with this environment. Spans and log records are sent at once rather than
 /// after seconds, and failed requests are repeated sooner.
 pub fn start(environment: &[(&str, &str)]) -> (Telemetry, Screen) {
+    start_with(environment, None)
+}
+
+/// The same, keeping in this run directory's spool what cannot be sent.
+pub fn start_keeping(environment: &[(&str, &str)], run_dir: &Path) -> (Telemetry, Screen) {
+    start_with(environment, Some(Arc::new(SpoolKeeper::new(run_dir))))
+}
+
+fn start_with(environment: &[(&str, &str)], keeper: Option<Arc<dyn Keeper>>) -> (Telemetry, Screen) {
     let lookup = |name: &str| {
         let given = environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
         given.or_else(|| name.ends_with("_SCHEDULE_DELAY").then(|| "1".to_owned()))
@@ -66,6 +78,7 @@ pub fn start(environment: &[(&str, &str)]) -> (Telemetry, Screen) {
         level: Level::Debug,
         console: Box::new(screen.clone()),
         format: Format::Tabs,
+        keeper,
     };
     (Telemetry::start(setup, &Handle::current()), screen)
 }

@@ -109,7 +109,7 @@ async fn run(mut ways: Ways, mut requests: UnboundedReceiver<Option<Request>>) -
     let mut sent = Sent::default();
     while let Some(Some(request)) = requests.recv().await {
         sent.count(&request);
-        let answer = ways.of(&request).export(request, PATIENCE, &stop).await;
+        let answer = ways.of(&request).export(|| request.clone(), PATIENCE, &stop).await;
         let accepted = answer.map_err(|error| anyhow!(error.problem))?;
         if accepted.rejected > 0 {
             bail!("it rejected {} items: {}", accepted.rejected, accepted.message);

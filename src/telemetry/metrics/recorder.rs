@@ -48,7 +48,7 @@ pub enum DropReason {
     Shutdown,
     /// What a plugin left behind or handed over could not be read.
     Invalid,
-    /// A plugin had no room left to leave it in.
+    /// The spool had no room left to keep it in.
     SpoolFull,
 }
 

@@ -48,7 +48,7 @@ impl Grpc {
         let answer = tokio::time::timeout(limit, self.call(request)).await;
         match answer {
             Ok(answer) => answer.map_err(|status| send_error(&status)),
-            Err(_) => Err(SendError { problem: format!("no answer within {limit:?}"), retryable: true, after: None }),
+            Err(_) => Err(SendError::unanswered(format!("no answer within {limit:?}"))),
         }
     }
 
@@ -121,7 +121,8 @@ fn send_error(status: &Status) -> SendError {
         _ => false,
     };
     let code = format!("{:?}", status.code());
-    SendError { problem: super::with_sources(format!("{code}: {}", status.message()), status), retryable, after }
+    let problem = super::with_sources(format!("{code}: {}", status.message()), status);
+    SendError { problem, retryable, answered: true, after }
 }
 
 /// `google.rpc.Status` in the details of a gRPC status, as far as it is needed.

@@ -65,9 +65,9 @@ impl Http {
             let _ = answered.send(sent);
         });
         if let Err(error) = started {
-            return Err(failed(format!("cannot start a thread: {error}")));
+            return Err(SendError::unanswered(format!("cannot start a thread: {error}")));
         }
-        answer.await.unwrap_or_else(|_| Err(failed("the sending thread ended early".to_owned())))
+        answer.await.unwrap_or_else(|_| Err(SendError::unanswered("the sending thread ended early".to_owned())))
     }
 
     fn post(&self, request: &Request, limit: Duration) -> Result<Accepted, SendError> {
@@ -78,7 +78,7 @@ impl Http {
         }
         let mut body = request.encode();
         if self.gzip {
-            body = compressed(&body).map_err(|error| failed(format!("cannot compress: {error}")))?;
+            body = compressed(&body).map_err(|error| SendError::unanswered(format!("cannot compress: {error}")))?;
             post = post.header("content-encoding", "gzip");
         }
         let mut answer = post.send(&body[..]).map_err(|error| transport_error(&error))?;
@@ -90,21 +90,18 @@ impl Http {
             _ => Err(SendError {
                 problem: format!("HTTP status {status}"),
                 retryable: matches!(status, 429 | 502 | 503 | 504),
+                answered: true,
                 after,
             }),
         }
     }
 }
 
-fn failed(problem: String) -> SendError {
-    SendError { problem, retryable: true, after: None }
-}
-
 /// Whatever kept an answer from coming may be over a moment later, except a certificate that is
 /// not believed or an address that means nothing.
 fn transport_error(error: &ureq::Error) -> SendError {
     let hopeless = matches!(error, ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::BadUri(_));
-    SendError { problem: super::with_sources(error.to_string(), error), retryable: !hopeless, after: None }
+    SendError { retryable: !hopeless, ..SendError::unanswered(super::with_sources(error.to_string(), error)) }
 }
 
 fn compressed(body: &[u8]) -> std::io::Result<Vec<u8>> {

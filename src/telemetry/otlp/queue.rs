@@ -11,7 +11,6 @@ pub struct Queue<T> {
     batch: usize,
     state: Mutex<State<T>>,
     filled: Notify,
-    drained: Notify,
 }
 
 #[derive(Debug)]
@@ -20,26 +19,28 @@ struct State<T> {
     closed: bool,
 }
 
-/// Why items were not taken; the number of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+/// Why items were not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Refused<T> {
+    /// So many found no room.
     Full(usize),
-    Closed(usize),
+    /// These came after the end.
+    Closed(Vec<T>),
 }
 
 impl<T> Queue<T> {
     /// A queue for `capacity` items that wakes its reader when `batch` of them wait.
     pub fn new(capacity: usize, batch: usize) -> Queue<T> {
         let state = State { items: VecDeque::new(), closed: false };
-        Queue { capacity, batch, state: Mutex::new(state), filled: Notify::new(), drained: Notify::new() }
+        Queue { capacity, batch, state: Mutex::new(state), filled: Notify::new() }
     }
 
     /// Takes as many of the items as there is room for, and says how many it did not take.
-    pub fn push(&self, items: Vec<T>) -> Result<(), Refused> {
+    pub fn push(&self, items: Vec<T>) -> Result<(), Refused<T>> {
         let given = items.len();
         let mut state = self.lock();
         if state.closed {
-            return if given == 0 { Ok(()) } else { Err(Refused::Closed(given)) };
+            return if given == 0 { Ok(()) } else { Err(Refused::Closed(items)) };
         }
         let room = self.capacity.saturating_sub(state.items.len());
         state.items.extend(items.into_iter().take(room));
@@ -49,20 +50,30 @@ impl<T> Queue<T> {
         if given > room { Err(Refused::Full(given - room)) } else { Ok(()) }
     }
 
+    /// Takes all of the items, beyond the capacity too, unless it is closed. For whoever has asked
+    /// for room before, and would rather wait than lose something.
+    pub fn push_all(&self, items: Vec<T>) {
+        let mut state = self.lock();
+        if state.closed {
+            return;
+        }
+        state.items.extend(items);
+        if state.items.len() >= self.batch {
+            self.filled.notify_one();
+        }
+    }
+
     /// Takes out up to a batch of items, the oldest first.
     pub fn pop(&self) -> Vec<T> {
         let mut state = self.lock();
         let count = state.items.len().min(self.batch);
-        let items = state.items.drain(..count).collect();
-        self.drained.notify_waiters();
-        items
+        state.items.drain(..count).collect()
     }
 
     /// Takes no more items, and gives back those that wait.
     pub fn close(&self) -> Vec<T> {
         let mut state = self.lock();
         state.closed = true;
-        self.drained.notify_waiters();
         state.items.drain(..).collect()
     }
 
@@ -73,18 +84,10 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Waits until half of the queue is free, or until it is closed.
-    pub async fn room(&self) {
-        loop {
-            let drained = self.drained.notified();
-            {
-                let state = self.lock();
-                if state.closed || state.items.len() * 2 <= self.capacity {
-                    return;
-                }
-            }
-            drained.await;
-        }
+    /// Whether half of the queue is free.
+    pub fn has_room(&self) -> bool {
+        let state = self.lock();
+        !state.closed && state.items.len() * 2 <= self.capacity
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -104,20 +107,22 @@ mod tests {
         queue.filled().await;
         assert_eq!(queue.pop(), [1, 2]);
         assert_eq!(queue.close(), [3, 4, 5]);
-        assert_eq!(queue.push(vec![8]), Err(Refused::Closed(1)));
+        assert_eq!(queue.push(vec![8]), Err(Refused::Closed(vec![8])));
     }
 
-    #[tokio::test]
-    async fn room_comes_with_reading() {
-        let queue = std::sync::Arc::new(Queue::new(4, 2));
-        queue.push(vec![1, 2, 3, 4]).unwrap();
-        let waiting = tokio::spawn({
-            let queue = std::sync::Arc::clone(&queue);
-            async move { queue.room().await }
-        });
-        tokio::task::yield_now().await;
-        assert!(!waiting.is_finished());
+    #[test]
+    fn room_goes_and_comes_with_what_waits() {
+        let queue = Queue::new(4, 2);
+        assert!(queue.has_room());
+        queue.push_all(vec![1, 2, 3, 4, 5]);
+        assert!(!queue.has_room());
         queue.pop();
-        waiting.await.unwrap();
+        assert!(!queue.has_room());
+        queue.pop();
+        assert!(queue.has_room());
+        assert_eq!(queue.close(), [5]);
+        assert!(!queue.has_room());
+        queue.push_all(vec![6]);
+        assert_eq!(queue.pop(), Vec::<i32>::new());
     }
 }

@@ -28,10 +28,24 @@ pub struct Accepted {
 pub struct SendError {
     /// What happened, for people.
     pub problem: String,
-    /// Whether the same request may be sent again.
+    /// Whether the same request may be sent again at once.
     pub retryable: bool,
+    /// Whether the collector itself said no; what it never saw, it may take another time.
+    pub answered: bool,
     /// When the collector wants it again.
     pub after: Option<Duration>,
+}
+
+impl SendError {
+    /// No answer came; the next attempt may fare better.
+    pub fn unanswered(problem: String) -> SendError {
+        SendError { problem, retryable: true, answered: false, after: None }
+    }
+
+    /// Whether sending the same later is of no use either.
+    pub fn is_final(&self) -> bool {
+        self.answered && !self.retryable
+    }
 }
 
 impl Request {

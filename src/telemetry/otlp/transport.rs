@@ -36,15 +36,20 @@ impl Transport {
         Transport { export, retry, client: None }
     }
 
-    /// Sends a request until the collector takes it, refuses it for good, or time is up. Once the
-    /// end is asked for, there is one more attempt.
-    pub async fn export(&mut self, request: Request, limit: Duration, stop: &Stop) -> Result<Accepted, SendError> {
+    /// Sends a request, made anew for each attempt, until the collector takes it, refuses it for
+    /// good, or time is up. Once the end is asked for, there is one more attempt.
+    pub async fn export(
+        &mut self,
+        request: impl Fn() -> Request,
+        limit: Duration,
+        stop: &Stop,
+    ) -> Result<Accepted, SendError> {
         let deadline = Instant::now() + limit;
         let mut pause = self.retry.first;
         loop {
             let last = stop.is_requested();
             let left = deadline.saturating_duration_since(Instant::now());
-            let error = match self.attempt(request.clone(), left.min(self.export.timeout)).await {
+            let error = match self.attempt(request(), left.min(self.export.timeout)).await {
                 Ok(accepted) => return Ok(accepted),
                 Err(error) => error,
             };
@@ -65,16 +70,13 @@ impl Transport {
     async fn attempt(&mut self, request: Request, limit: Duration) -> Result<Accepted, SendError> {
         if self.client.is_none() {
             let made = self.connect();
-            self.client = Some(made.map_err(|error| SendError {
-                problem: super::with_sources(error.to_string(), &error),
-                retryable: false,
-                after: None,
-            })?);
+            let hopeless = |problem| SendError { retryable: false, ..SendError::unanswered(problem) };
+            self.client = Some(made.map_err(|error| hopeless(super::with_sources(error.to_string(), &error)))?);
         }
         match &self.client {
             Some(Client::Grpc(client)) => client.send(request, limit).await,
             Some(Client::Http(client)) => client.send(request, limit).await,
-            None => Err(SendError { problem: "no connection".to_owned(), retryable: true, after: None }),
+            None => Err(SendError::unanswered("no connection".to_owned())),
         }
     }
 
