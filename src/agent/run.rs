@@ -94,7 +94,7 @@ impl Running {
         let cache = self.cache.clone();
         Service {
             pods: Box::new(Pods::new(self.cache.clone(), BlockingApi::new(client, runtime.clone()))),
-            namespaces: Box::new(HostNamespaces),
+            namespaces: Box::new(HostNamespaces::EndingThread),
             backend: chosen.backend,
             trouble: chosen.trouble,
             synced: Box::new(move || cache.is_synced()),

@@ -1,4 +1,8 @@
 //! The socket server: one thread per connection, the answer first, telemetry after it.
+//!
+//! Threads stand by before a connection comes: whoever accepts one serves it on the spot, so that
+//! no call waits for a thread to start, and ends with it, because it may have entered a pod's
+//! network namespace.
 
 use super::inflight::{InFlight, Slot};
 use super::service::{Service, concluded};
@@ -15,7 +19,8 @@ use crate::wire::agent::{self as wire, Call, Kind, ProtocolError};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a caller may take to say what it wants, and to take its answer.
@@ -24,25 +29,91 @@ const TALK: Duration = Duration::from_secs(5);
 const TELEMETRY: Duration = Duration::from_secs(1);
 /// The stack of a connection's thread: the deepest way is JSON of at most a megabyte, not nested.
 const STACK: usize = 512 << 10;
+/// How many threads wait for connections: enough for those that come before the next has started.
+const STANDING_BY: usize = 4;
 /// The pause after the kernel refused to give a connection or a thread.
 const EXHAUSTED: Duration = Duration::from_millis(20);
 
-/// Accepts connections until the listener is stopped, then returns; threads may still be at work.
-pub fn serve(listener: &Listener, service: &Arc<Service>, under_way: &Arc<InFlight>) -> io::Result<()> {
+/// Serves connections until the listener is stopped, then returns; threads may still be at work.
+pub fn serve(listener: &Arc<Listener>, service: &Arc<Service>, under_way: &Arc<InFlight>) -> io::Result<()> {
+    let (listener, service, under_way) = (listener.clone(), service.clone(), under_way.clone());
+    let server = Arc::new(Server { listener, service, under_way, turn: Mutex::new(()) });
+    let (tell, told) = channel();
+    for _ in 0..STANDING_BY {
+        server.stand_by(&tell)?;
+    }
     loop {
-        let stream = match listener.accept() {
-            Ok(Some(stream)) => stream,
-            Ok(None) => return Ok(()),
-            Err(error) if passes(&error) => {
-                std::thread::sleep(EXHAUSTED);
-                continue;
+        match told.recv() {
+            Ok(Turn::Accepted) => {
+                // Without a thread for the next connection, somebody still has to answer it.
+                while server.stand_by(&tell).is_err() {
+                    if !server.send_next_away()? {
+                        return Ok(());
+                    }
+                }
             }
-            Err(error) => return Err(error),
-        };
-        match under_way.enter() {
-            Some(slot) => spawn(stream, slot, service.clone()),
-            None => refuse(stream, "the node agent is at its limit of requests under way"),
+            Ok(Turn::Over(result)) => return result,
+            Err(_) => return Ok(()),
         }
+    }
+}
+
+/// What the threads that stand by share.
+struct Server {
+    listener: Arc<Listener>,
+    service: Arc<Service>,
+    under_way: Arc<InFlight>,
+    /// Held by the one thread that waits for the next connection.
+    turn: Mutex<()>,
+}
+
+/// How a thread's turn to wait for a connection ended.
+enum Turn {
+    /// It serves one; another thread is needed in its place.
+    Accepted,
+    /// There will be no more connections.
+    Over(io::Result<()>),
+}
+
+impl Server {
+    /// Starts a thread that serves one connection.
+    fn stand_by(self: &Arc<Self>, tell: &Sender<Turn>) -> io::Result<()> {
+        let (server, tell) = (self.clone(), tell.clone());
+        let work = move || {
+            let accepted = server.accept();
+            // Nobody listens any more once the server has returned.
+            let _ = tell.send(match &accepted {
+                Ok(Some(_)) => Turn::Accepted,
+                Ok(None) => Turn::Over(Ok(())),
+                Err(error) => Turn::Over(Err(io::Error::new(error.kind(), error.to_string()))),
+            });
+            match accepted {
+                Ok(Some((stream, Some(_slot)))) => handle(stream, &server.service),
+                Ok(Some((stream, None))) => refuse(stream, "the node agent is at its limit of requests under way"),
+                Ok(None) | Err(_) => {}
+            }
+        };
+        std::thread::Builder::new().name("cni-request".into()).stack_size(STACK).spawn(work).map(drop)
+    }
+
+    /// The next connection, and its place among the requests under way if there is one.
+    fn accept(&self) -> io::Result<Option<(UnixStream, Option<Slot>)>> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match self.listener.accept() {
+                Ok(Some(stream)) => return Ok(Some((stream, self.under_way.enter()))),
+                Ok(None) => return Ok(None),
+                Err(error) if passes(&error) => std::thread::sleep(EXHAUSTED),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Sends the next connection away; false when there will be no more.
+    fn send_next_away(&self) -> io::Result<bool> {
+        let Some((stream, _slot)) = self.accept()? else { return Ok(false) };
+        refuse(stream, "the node agent could not start a thread for the request");
+        Ok(true)
     }
 }
 
@@ -52,19 +123,6 @@ fn passes(error: &io::Error) -> bool {
     error
         .raw_os_error()
         .is_some_and(|code| [ECONNABORTED, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPROTO].contains(&code))
-}
-
-fn spawn(stream: UnixStream, slot: Slot, service: Arc<Service>) {
-    let refused = stream.try_clone();
-    let work = move || {
-        let _slot = slot;
-        handle(stream, &service);
-    };
-    if std::thread::Builder::new().name("cni-request".into()).stack_size(STACK).spawn(work).is_err()
-        && let Ok(stream) = refused
-    {
-        refuse(stream, "the node agent could not start a thread for the request");
-    }
 }
 
 /// Answers a connection without reading it: it fits the socket's buffer, so nobody waits.

@@ -1,8 +1,8 @@
-//! The kernel of a pod's network namespace, as the use cases need it: entered on a thread of its
-//! own, locked against other writers, programmed by the backend of the request.
+//! The kernel of a pod's network namespace, as the use cases need it: entered on a thread that ends
+//! afterwards, locked against other writers, programmed by the backend of the request.
 
 use super::iptables::{Iptables, IptablesError, NftFamilies, any_tables};
-use super::netns::enter;
+use super::netns::{enter, enter_for_good};
 use super::netns_lock::{NetnsLock, acquire};
 use super::nftables::{NftError, Nftables};
 use super::routing::{Routing, RoutingError};
@@ -15,9 +15,15 @@ use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-/// The network namespaces of this machine.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct HostNamespaces;
+/// The network namespaces of this machine, and which thread enters one.
+#[derive(Clone, Copy, Debug)]
+pub enum HostNamespaces {
+    /// A fresh one, which ends with the work: for callers that go on afterwards.
+    FreshThread,
+    /// The calling one, which stays inside: only for a thread that ends with the call it serves.
+    /// Saves starting a thread, which on a busy node waits for its turn to run.
+    EndingThread,
+}
 
 impl Namespaces for HostNamespaces {
     fn inside(
@@ -29,8 +35,12 @@ impl Namespaces for HostNamespaces {
     ) -> Result<Result<Applied, Failure>, BoxedError> {
         let lock = acquire(netns, bounds.lock_timeout).map_err(BoxedError::new)?;
         let tool_limit = bounds.tool_timeout;
-        enter(netns, || work(&mut HostKernel { backend, lock: &lock, tool_limit, routing: None, nftables: None }))
-            .map_err(BoxedError::new)
+        let work = || work(&mut HostKernel { backend, lock: &lock, tool_limit, routing: None, nftables: None });
+        let entered = match self {
+            HostNamespaces::FreshThread => enter(netns, work),
+            HostNamespaces::EndingThread => enter_for_good(netns).map(|()| work()),
+        };
+        entered.map_err(BoxedError::new)
     }
 }
 

@@ -130,9 +130,14 @@ fn is_own(netns: &FileStat) -> bool {
 /// Runs `work` on a fresh thread inside the namespace, and waits for it.
 pub fn enter<T: Send>(netns: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
     on_fresh_thread(|| {
-        set_namespace(netns).map_err(|source| NetnsError::Enter { source })?;
+        enter_for_good(netns)?;
         Ok(work())
     })?
+}
+
+/// Moves the calling thread into the namespace for good: it must end with the work it does there.
+pub fn enter_for_good(netns: BorrowedFd<'_>) -> Result<(), NetnsError> {
+    set_namespace(netns).map_err(|source| NetnsError::Enter { source })
 }
 
 /// Runs `work` on a fresh thread in a new, empty network namespace that ends with it.

@@ -20,7 +20,7 @@ pub fn try_backend(backend: Backend, bounds: &Bounds) -> Result<(), BoxedError> 
     let scratch = scratch.map_err(|source| BoxedError::new(ScratchError(source)))?;
     let Ok(Decision::Enroll(settings)) = decide(&plain_pod()) else { return Ok(()) };
     let rules = build(&settings, &[IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))]).map_err(BoxedError::new)?;
-    let apply = HostNamespaces.inside(
+    let apply = HostNamespaces::FreshThread.inside(
         scratch.as_fd(),
         backend,
         bounds,

@@ -88,7 +88,8 @@ pub type Work<'a> = Box<dyn FnOnce(&mut dyn PodKernel) -> Result<Applied, Failur
 
 /// Gives access to the kernel of network namespaces.
 pub trait Namespaces: Sync {
-    /// Runs `work` on a fresh thread inside the namespace, holding the namespace's lock.
+    /// Runs `work` inside the namespace, holding the namespace's lock. The thread that entered it
+    /// never does anything else afterwards.
     ///
     /// The outer error is that the namespace could not be entered or locked; it is the caller's
     /// `netns.open` step.

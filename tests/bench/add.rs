@@ -11,18 +11,20 @@
 )]
 
 mod measure;
+mod way;
 mod world;
 
 use istio_cni_otel::domain::decision::{Decision, decide};
 use istio_cni_otel::domain::ruleset::build;
 use istio_cni_otel::host::nftables::Nftables;
 use istio_cni_otel::k8s::pod::Pod;
-use measure::{Cost, cpu_of, median, resident_kib, run};
+use measure::{Cost, Measure, resident_kib, run};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use world::{Agent, Server, in_new_netns, run_dir};
+use way::{Run, Way, ms, report};
+use world::{Agent, Netns, Server, inside, run_dir};
 
 fn main() {
     let Some(binaries) = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).map(PathBuf::from) else {
@@ -45,19 +47,6 @@ struct Bench {
     rounds: usize,
 }
 
-/// Sets up the pod in the namespace at the given path, or the like in a namespace of its own.
-type Run<'a> = Box<dyn Fn(&str) -> Cost + 'a>;
-
-/// One way to have a pod set up.
-struct Way<'a> {
-    name: &'static str,
-    run: Run<'a>,
-    /// The process that works beside the one measured, if there is one.
-    beside: Option<u32>,
-    costs: Vec<Cost>,
-    beside_cpu: Duration,
-}
-
 impl Bench {
     fn single(&self) {
         let collector = Server::collector();
@@ -74,7 +63,11 @@ impl Bench {
         let plugin = self.binaries.join("istio-cni");
         let reference = std::env::var_os("REFERENCE_PLUGIN").map(PathBuf::from);
         let mut ways = vec![
-            Way::new("floor: empty program + one batch", None, Box::new(|_| in_new_netns(|_| self.floor()))),
+            Way::new(
+                "floor: empty program + one batch",
+                None,
+                Box::new(|netns, measure| inside(netns, || self.floor(measure))),
+            ),
             Way::new("through the agent, telemetry on", Some(telling.pid()), self.add(&plugin, &told, "{}")),
             Way::new("through the agent, telemetry off", Some(quiet.pid()), self.add(&plugin, &silent, "{}")),
             Way::new("alone, nftables", None, self.add(&plugin, &alone, "{}")),
@@ -82,7 +75,7 @@ impl Bench {
             Way::new(
                 "iptables-restore of the same rules",
                 None,
-                Box::new(|_| in_new_netns(|_| self.iptables_restore())),
+                Box::new(|netns, measure| inside(netns, || self.iptables_restore(measure))),
             ),
         ];
         if let Some(reference) = &reference {
@@ -96,24 +89,25 @@ impl Bench {
         for _ in 0..self.rounds {
             ways.iter_mut().for_each(Way::measure);
         }
+        ways.iter_mut().for_each(Way::measure_peak);
         report(&ways);
         let sent = collector.requests.load(Ordering::Relaxed);
         println!("the collector took {sent} requests meanwhile\n");
     }
 
     /// The rules of the sample pod in one transaction, after an empty program: nobody is faster.
-    fn floor(&self) -> Cost {
+    fn floor(&self, measure: Measure) -> Cost {
         let pod: Pod = serde_json::from_value(world::pod(0)).expect("the sample pod");
         let Ok(Decision::Enroll(settings)) = decide(&pod.into_facts()) else { panic!("the sample pod is meshed") };
         let rules = build(&settings, &["10.1.0.5".parse().expect("an address")]).expect("rules");
-        let program = run(&mut Command::new(self.binaries.join("examples/empty")), b"");
+        let program = run(&mut Command::new(self.binaries.join("examples/empty")), b"", measure);
         let start = Instant::now();
         let changed = Nftables::open().and_then(|mut nftables| nftables.apply(&rules));
         let wall = program.wall + start.elapsed();
         Cost { wall, ok: program.ok && matches!(changed, Ok(true)), ..program }
     }
 
-    fn iptables_restore(&self) -> Cost {
+    fn iptables_restore(&self, measure: Measure) -> Cost {
         let pod = self.temp.join("pod.json");
         std::fs::write(&pod, world::pod(0).to_string()).expect("a file");
         let rules = Command::new(self.tool())
@@ -122,11 +116,13 @@ impl Bench {
             .output()
             .expect("rules");
         assert!(rules.status.success(), "{}", String::from_utf8_lossy(&rules.stderr));
-        run(Command::new("iptables-restore").args(["--noflush", "--wait"]), &rules.stdout)
+        run(Command::new("iptables-restore").args(["--noflush", "--wait"]), &rules.stdout, measure)
     }
 
     fn add<'a>(&'a self, plugin: &'a Path, run_dir: &'a Path, extra: &'static str) -> Run<'a> {
-        Box::new(move |netns| run(&mut command(plugin, netns, 0), configuration(run_dir, extra).as_bytes()))
+        Box::new(move |netns, measure| {
+            run(&mut command(plugin, netns, 0), configuration(run_dir, extra).as_bytes(), measure)
+        })
     }
 
     fn tool(&self) -> PathBuf {
@@ -166,7 +162,7 @@ impl Bench {
                     ready.wait();
                     for netns in &mine {
                         let n = next.fetch_add(1, Ordering::Relaxed);
-                        if n < pods && !run(&mut command(plugin, &netns.path, n), config.as_bytes()).ok {
+                        if n < pods && !run(&mut command(plugin, &netns.path, n), config.as_bytes(), Measure::Time).ok {
                             failed.fetch_add(1, Ordering::Relaxed);
                         }
                     }
@@ -200,79 +196,6 @@ impl Bench {
     }
 }
 
-/// A namespace that lives as long as this value.
-struct Netns {
-    path: String,
-    end: Option<std::sync::mpsc::Sender<()>>,
-    holder: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Netns {
-    fn new() -> Netns {
-        let (end, wait) = std::sync::mpsc::channel::<()>();
-        let (tell, told) = std::sync::mpsc::channel();
-        let holder = std::thread::spawn(move || {
-            in_new_netns(move |path| {
-                tell.send(path.to_owned()).expect("somebody waits");
-                let _ = wait.recv();
-            });
-        });
-        Netns { path: told.recv().expect("a namespace"), end: Some(end), holder: Some(holder) }
-    }
-}
-
-impl Drop for Netns {
-    fn drop(&mut self) {
-        drop(self.end.take());
-        if let Some(holder) = self.holder.take() {
-            let _ = holder.join();
-        }
-    }
-}
-
-impl<'a> Way<'a> {
-    fn new(name: &'static str, beside: Option<u32>, run: Run<'a>) -> Way<'a> {
-        Way { name, run, beside, costs: Vec::new(), beside_cpu: Duration::ZERO }
-    }
-
-    fn measure(&mut self) {
-        let before = self.beside.map(cpu_of);
-        let netns = Netns::new();
-        let cost = (self.run)(&netns.path);
-        assert!(cost.ok, "{} failed", self.name);
-        if let (Some(pid), Some(before)) = (self.beside, before) {
-            self.beside_cpu += cpu_of(pid).saturating_sub(before);
-        }
-        self.costs.push(cost);
-    }
-
-    fn wall(&self) -> Duration {
-        median(&self.costs.iter().map(|cost| cost.wall).collect::<Vec<_>>())
-    }
-
-    fn cpu(&self) -> Duration {
-        let beside = self.beside_cpu / u32::try_from(self.costs.len().max(1)).unwrap_or(1);
-        median(&self.costs.iter().map(|cost| cost.cpu).collect::<Vec<_>>()) + beside
-    }
-}
-
-fn report(ways: &[Way<'_>]) {
-    let floor = ways.first().map_or(Duration::ZERO, Way::wall);
-    println!("{:<36} {:>10} {:>9} {:>10} {:>9}", "one ADD (medians)", "wall", "x floor", "CPU", "peak");
-    for way in ways {
-        let peak = way.costs.iter().map(|cost| cost.peak_kib).max().unwrap_or_default();
-        println!(
-            "{:<36} {:>10} {:>9.2} {:>10} {:>6.1} MB",
-            way.name,
-            ms(way.wall()),
-            way.wall().as_secs_f64() / floor.as_secs_f64(),
-            ms(way.cpu()),
-            peak as f64 / 1024.0
-        );
-    }
-    println!();
-}
-
 fn command(plugin: &Path, netns: &str, n: usize) -> Command {
     let mut command = Command::new(plugin);
     let arguments = format!(
@@ -304,8 +227,4 @@ fn configuration(run_dir: &Path, extra: &str) -> String {
         config[key] = value.clone();
     }
     config.to_string()
-}
-
-fn ms(duration: Duration) -> String {
-    format!("{:.3} ms", duration.as_secs_f64() * 1e3)
 }

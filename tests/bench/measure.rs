@@ -1,9 +1,11 @@
-//! One child process, measured: wall time, its CPU time and its peak memory, from `wait4`.
+//! One child process, measured: wall time and CPU time from `wait4`, or its peak memory.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::ptr::null_mut;
 use std::time::{Duration, Instant};
 
 /// What one run of a program cost.
@@ -11,13 +13,27 @@ use std::time::{Duration, Instant};
 pub struct Cost {
     pub wall: Duration,
     pub cpu: Duration,
-    /// Kibibytes; 0 where nobody measured it.
+    /// Kibibytes; 0 unless it was what is measured.
     pub peak_kib: i64,
     pub ok: bool,
 }
 
+/// What to measure of a run: each disturbs the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    Time,
+    Peak,
+}
+
 /// Runs the command with `stdin` as its standard input and waits for it.
-pub fn run(command: &mut Command, stdin: &[u8]) -> Cost {
+pub fn run(command: &mut Command, stdin: &[u8], measure: Measure) -> Cost {
+    match measure {
+        Measure::Time => timed(command, stdin),
+        Measure::Peak => peak(command, stdin),
+    }
+}
+
+fn timed(command: &mut Command, stdin: &[u8]) -> Cost {
     let mut said = filled(b"");
     command.stdin(filled(stdin)).stdout(said.try_clone().expect("a descriptor")).stderr(Stdio::null());
     let start = Instant::now();
@@ -36,23 +52,73 @@ pub fn run(command: &mut Command, stdin: &[u8]) -> Cost {
         let _ = said.seek(SeekFrom::Start(0)).and_then(|_| said.read_to_string(&mut text));
         println!("{command:?} ended with status {status}: {text}");
     }
-    Cost { wall, cpu: time(usage.ru_utime) + time(usage.ru_stime), peak_kib: usage.ru_maxrss, ok: status == 0 }
+    Cost { wall, cpu: time(usage.ru_utime) + time(usage.ru_stime), peak_kib: 0, ok: status == 0 }
 }
 
-/// CPU time that another process has used so far.
+/// Stops the program on its way out to read its peak: what `wait4` tells counts the memory of
+/// whoever started it too.
+fn peak(command: &mut Command, stdin: &[u8]) -> Cost {
+    command.stdin(filled(stdin)).stdout(Stdio::null()).stderr(Stdio::null());
+    let traced = || {
+        // SAFETY: asks to be traced by the parent; the pointers are ignored (ptrace(2)).
+        let asked = unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, null_mut::<u8>(), null_mut::<u8>()) };
+        if asked == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    };
+    // SAFETY: ptrace is a plain system call, which may be made between fork and exec.
+    unsafe { command.pre_exec(traced) };
+    #[expect(clippy::zombie_processes, reason = "waitpid below waits")]
+    let child = command.spawn().expect("the program starts");
+    let pid = libc::pid_t::try_from(child.id()).expect("a process id");
+    // The first stop is that of exec, the second that of exit; other signals it gets as they are.
+    stopped(pid);
+    // SAFETY: the child is stopped and traced by this thread.
+    unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, pid, null_mut::<u8>(), libc::PTRACE_O_TRACEEXIT) };
+    let (mut signal, mut peak_kib) = (0, 0);
+    let status = loop {
+        // SAFETY: as above.
+        unsafe { libc::ptrace(libc::PTRACE_CONT, pid, null_mut::<u8>(), signal) };
+        let status = stopped(pid);
+        if !libc::WIFSTOPPED(status) {
+            break status;
+        }
+        let exits = status >> 16 == libc::PTRACE_EVENT_EXIT;
+        if exits {
+            peak_kib = i64::try_from(memory_kib(child.id(), "VmHWM:")).unwrap_or_default();
+        }
+        signal = if exits { 0 } else { libc::WSTOPSIG(status) };
+    };
+    Cost { peak_kib, ok: status == 0, ..Cost::default() }
+}
+
+/// Waits for the next stop or the end of a traced child.
+fn stopped(pid: libc::pid_t) -> i32 {
+    let mut status = 0;
+    // SAFETY: the pointer is to a live local; the child is ours.
+    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    assert_eq!(waited, pid, "waitpid: {}", std::io::Error::last_os_error());
+    status
+}
+
+/// CPU time that another process has used so far, that of threads that have ended included.
 pub fn cpu_of(pid: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process is alive");
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum();
-    // SAFETY: sysconf has no preconditions.
-    let per_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap_or(100);
-    Duration::from_millis(ticks * 1000 / per_second)
+    let pid = libc::pid_t::try_from(pid).expect("a process id");
+    let (mut clock, mut time) = (0, libc::timespec { tv_sec: 0, tv_nsec: 0 });
+    // SAFETY: both pointers are to live locals.
+    let read = unsafe {
+        libc::clock_getcpuclockid(pid, &raw mut clock) == 0 && libc::clock_gettime(clock, &raw mut time) == 0
+    };
+    assert!(read, "the CPU time of process {pid} cannot be read");
+    Duration::new(time.tv_sec.try_into().unwrap_or_default(), time.tv_nsec.try_into().unwrap_or_default())
 }
 
 /// Resident memory of another process, in kibibytes.
 pub fn resident_kib(pid: u32) -> u64 {
+    memory_kib(pid, "VmRSS:")
+}
+
+fn memory_kib(pid: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is alive");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();
     line.split_whitespace().nth(1).and_then(|field| field.parse().ok()).unwrap_or_default()
 }
 

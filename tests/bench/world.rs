@@ -1,10 +1,11 @@
 //! What the measures need around them: namespaces, a stand-in API server, a collector that takes
 //! everything, and agents as real processes.
 
+use istio_cni_otel::host::netns::{enter, enter_scratch};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -14,20 +15,32 @@ use std::time::{Duration, Instant};
 /// The node whose pods the agents watch.
 const NODE: &str = "bench-node";
 
-/// Runs `work` on a thread in a new network namespace with one address; the second argument is a
-/// path under which other processes find it.
-pub fn in_new_netns<T: Send>(work: impl FnOnce(&str) -> T + Send) -> T {
-    let run = || {
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("a network namespace (are you root?)");
-        let mut ip = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().expect("ip");
-        let mut stdin = ip.stdin.take().expect("its input");
-        stdin.write_all(b"link set lo up\naddr add 10.1.0.5/32 dev lo\n").expect("ip reads");
-        drop(stdin);
-        assert!(ip.wait().expect("ip ends").success());
-        let netns = fs::File::open("/proc/thread-self/ns/net").expect("our namespace");
-        work(&format!("/proc/{}/fd/{}", std::process::id(), netns.as_raw_fd()))
-    };
-    std::thread::scope(|scope| scope.spawn(run).join().expect("the measure does not panic"))
+/// Runs `work` on a thread in the namespace at this path.
+pub fn inside<T: Send>(netns: &str, work: impl FnOnce() -> T + Send) -> T {
+    let netns = fs::File::open(netns).expect("the namespace");
+    enter(netns.as_fd(), work).expect("the namespace can be entered (are you root?)")
+}
+
+/// A namespace with one address, which lives as long as this value.
+pub struct Netns {
+    /// Where other processes find it.
+    pub path: String,
+    _held: fs::File,
+}
+
+impl Netns {
+    pub fn new() -> Netns {
+        let held = enter_scratch(|| {
+            let mut ip = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().expect("ip");
+            let mut stdin = ip.stdin.take().expect("its input");
+            stdin.write_all(b"link set lo up\naddr add 10.1.0.5/32 dev lo\n").expect("ip reads");
+            drop(stdin);
+            assert!(ip.wait().expect("ip ends").success());
+            fs::File::open("/proc/thread-self/ns/net").expect("our namespace")
+        });
+        let held = held.expect("a network namespace (are you root?)");
+        Netns { path: format!("/proc/{}/fd/{}", std::process::id(), held.as_raw_fd()), _held: held }
+    }
 }
 
 /// The sample pod of number `n`: an ordinary injected pod.

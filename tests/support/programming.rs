@@ -70,7 +70,7 @@ pub fn with_kernel<T: Send>(
 ) -> Result<T, Failure> {
     let mut result = None;
     let applied = Applied { backend, changed: false };
-    HostNamespaces
+    HostNamespaces::FreshThread
         .inside(
             namespace.as_fd(),
             backend,

@@ -20,7 +20,7 @@ pub fn take_the_inbound_rule(actor: &Actor, backend: &str) -> Result<&'static st
     let backend = backend.context("the agent did not say what programmed the rules")?;
     let pod = ApiPod::deserialize(&actor.pod.object)?.into_facts();
     let Decision::Enroll(settings) = decide(&pod)? else { bail!("{} is not a meshed pod", actor.name()) };
-    let work = HostNamespaces.inside(
+    let work = HostNamespaces::FreshThread.inside(
         actor.sandbox.netns.as_fd(),
         backend,
         &Bounds::default(),

@@ -80,7 +80,7 @@ fn with_namespace(session: &Session<'_>, command: Command, open: &Open, netns: B
 fn alone(session: &Session<'_>, request: &crate::domain::request::Request, netns: BorrowedFd<'_>) -> Conclusion {
     let settings = session.settings();
     let pods = RestPods::new(&session.story, settings.run_dir.join(kubeconfig::FILE_NAME), &settings.pod_namespace);
-    enroll::conclude(&session.story, request, netns, &pods, &HostNamespaces)
+    enroll::conclude(&session.story, request, netns, &pods, &HostNamespaces::EndingThread)
 }
 
 /// A failure that names both ways that were tried.
