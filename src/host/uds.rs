@@ -1,14 +1,13 @@
 //! The agent's socket as the kernel sees it: connecting and reading within deadlines, descriptors
 //! beside bytes (SCM_RIGHTS), and who is at the other end (SO_PEERCRED).
 
-use nix::cmsg_space;
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt,
-    recvmsg, sendmsg, socket,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, sendmsg, socket,
 };
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -106,22 +105,53 @@ impl Connection {
     }
 }
 
-/// One `recvmsg`: how many bytes, and the first descriptor beside them.
+/// One `recvmsg`: how many bytes, and the first descriptor beside them. Not nix's, which gives
+/// nothing back once not every descriptor found room: those that came would stay open for ever.
 fn receive_once(stream: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
-    let mut space = cmsg_space!([RawFd; 4]);
-    let mut parts = [IoSliceMut::new(buffer)];
-    let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    // A header and four descriptors, in words for their alignment. What does not fit the kernel closes.
+    let mut space = [0_u64; 4];
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: a msghdr is numbers and pointers, and all zeros is an empty one.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = space.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(&space) as _;
+    // SAFETY: `message` names memory that lives longer than this call (man 2 recvmsg).
+    let got = unsafe { libc::recvmsg(stream.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) };
+    let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
+    let first = first_descriptor(&message);
+    if first.is_none() && message.msg_flags & libc::MSG_CTRUNC != 0 {
+        return Err(io::Error::other("the descriptor beside the bytes could not be taken: too many files are open"));
+    }
+    Ok((got, first))
+}
+
+/// The first descriptor that came with a message; the others are closed.
+fn first_descriptor(message: &libc::msghdr) -> Option<OwnedFd> {
     let mut first = None;
-    for control in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(descriptors) = control {
-            for raw in descriptors {
-                // SAFETY: the kernel has just made this descriptor for us alone (unix(7)).
-                let owned = unsafe { OwnedFd::from_raw_fd(raw) };
+    // SAFETY: the kernel filled in the control messages and their length (man 3 cmsg).
+    let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
+    // SAFETY: the header is null or points into the control messages.
+    while let Some(found) = unsafe { header.as_ref() } {
+        if (found.cmsg_level, found.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+            // SAFETY: it only computes a length.
+            let empty = unsafe { libc::CMSG_LEN(0) } as usize;
+            let count = (found.cmsg_len as usize).saturating_sub(empty) / size_of::<RawFd>();
+            for index in 0..count {
+                // SAFETY: so many descriptors follow the header, and the kernel has just made each
+                // of them for us alone (man 7 unix).
+                let owned = unsafe {
+                    let data = libc::CMSG_DATA(header).cast::<RawFd>();
+                    OwnedFd::from_raw_fd(data.add(index).read_unaligned())
+                };
                 first.get_or_insert(owned);
             }
         }
+        // SAFETY: as above.
+        header = unsafe { libc::CMSG_NXTHDR(message, header) };
     }
-    Ok((message.bytes, first))
+    first
 }
 
 /// Repeats a call that a signal interrupted.
@@ -155,6 +185,41 @@ mod tests {
         let mut text = String::new();
         std::fs::File::from(received).read_to_string(&mut text).unwrap();
         assert!(text.contains("Pid:"));
+    }
+
+    #[test]
+    fn however_many_descriptors_come_one_is_taken_and_none_is_left_open() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().canonicalize().unwrap();
+        let opened = || {
+            let links = std::fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+            links.filter(|link| std::fs::read_link(link).is_ok_and(|target| target == path)).count()
+        };
+        let before = opened();
+        for many in [0, 1, 2, 4, 5, 200, 253] {
+            let (a, mut b) = pair();
+            let fds = vec![file.as_file().as_raw_fd(); many];
+            let (parts, rights) = ([IoSlice::new(b"hello")], [ControlMessage::ScmRights(&fds)]);
+            let rights = if many == 0 { &[][..] } else { &rights[..] };
+            sendmsg::<()>(a.stream.as_raw_fd(), &parts, rights, MsgFlags::empty(), None).unwrap();
+            let received = b.receive_with(&mut [0; 5]).unwrap();
+            assert_eq!((received.is_some(), opened()), (many > 0, before + usize::from(many > 0)), "{many}");
+            drop(received);
+            assert_eq!(opened(), before, "{many}");
+        }
+    }
+
+    #[test]
+    fn descriptors_beside_bytes_that_need_none_are_closed() {
+        let (a, mut b) = pair();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let fds = [file.as_file().as_raw_fd(); 3];
+        let rights = [ControlMessage::ScmRights(&fds)];
+        sendmsg::<()>(a.stream.as_raw_fd(), &[IoSlice::new(b"hello")], &rights, MsgFlags::empty(), None).unwrap();
+        b.receive(&mut [0; 5]).unwrap();
+        let path = file.path().canonicalize().unwrap();
+        let links = std::fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+        assert_eq!(links.filter(|link| std::fs::read_link(link).is_ok_and(|target| target == path)).count(), 1);
     }
 
     #[test]
