@@ -137,6 +137,25 @@ fn transparent_capture_keeps_the_addresses() {
 }
 
 #[test]
+fn a_pod_that_is_set_up_anew_in_the_other_mode_is_redirected_in_it() {
+    let tproxy = as_the_proxy(RedirectSettings { mode: Mode::Tproxy, dual_stack: true, ..default_settings() });
+    let redirect = RedirectSettings { mode: Mode::Redirect, ..tproxy.clone() };
+    in_every_way(Addresses::Dual, &tproxy, |scene, way| {
+        let backend = if matches!(way, Way::Nftables) { Backend::Nftables } else { Backend::Iptables };
+        for settings in [&redirect, &tproxy] {
+            apply(&scene.wire.pod, backend, &ruleset(settings, Addresses::Dual)).unwrap();
+            let mode = settings.mode;
+            let v4 = scene.peer(Probe::tcp(POD4, 8080));
+            assert_eq!(v4, "pod:15006 to 10.1.0.5:8080", "{way:?}, {mode:?}");
+            let v6 = scene.peer(Probe::tcp(POD6, 8080));
+            assert_eq!(v6, "pod:15006 to [fd00:1::5]:8080", "{way:?}, {mode:?}");
+            let routed = scene.wire.pod.sh("ip rule; ip -6 rule").contains("lookup 133");
+            assert_eq!(routed, mode == Mode::Tproxy, "{way:?}");
+        }
+    });
+}
+
+#[test]
 fn dns_of_the_application_goes_to_the_proxy_and_that_of_the_proxy_leaves() {
     let settings = RedirectSettings { dns_capture: true, ..default_settings() };
     in_every_way(Addresses::V4, &settings, |scene, way| {

@@ -6,7 +6,7 @@ mod support;
 use istio_cni_otel::domain::failure::Classify;
 use istio_cni_otel::domain::request::Backend;
 use istio_cni_otel::domain::ruleset::*;
-use istio_cni_otel::domain::settings::{Ports, RedirectSettings};
+use istio_cni_otel::domain::settings::{Mode, Ports, RedirectSettings};
 use istio_cni_otel::domain::step::ErrorType;
 use istio_cni_otel::host::nftables::probe_nftables;
 use support::*;
@@ -154,6 +154,72 @@ fn tables_that_are_wanted_no_more_are_reported_and_removed() {
     assert_eq!(pod.nft_tables(), ["inet istio-proxy-nat"]);
 }
 
+/// Rules and routes that are nearly like ours; the last rule says who made it, as ours do not.
+const NEARLY_OURS: &str = "\
+    rule add fwmark 0x539/0xff lookup 133 pref 90\n\
+    rule add iif lo fwmark 0x539 lookup 133 pref 91\n\
+    rule add not fwmark 0x539 lookup 133 pref 92\n\
+    rule add fwmark 0x539 lookup 134 pref 93\n\
+    rule add fwmark 0x53a lookup 133 pref 94\n\
+    rule add fwmark 0x539 lookup 133 pref 95 protocol static\n\
+    route add 192.0.2.0/24 dev lo table 133\n\
+    route add local default dev lo table 134\n";
+
+const ROUTING: &str = "ip rule; ip -6 rule; ip route show table all; ip -6 route show table all";
+
+#[test]
+fn policy_routing_that_is_wanted_no_more_is_reported_and_removed() {
+    let tproxy = ruleset(&richest(), Addresses::Dual);
+    let redirect = RedirectSettings { mode: Mode::Redirect, ..richest() };
+    let redirect = ruleset(&redirect, Addresses::Dual);
+    for backend in BACKENDS {
+        let pod = Namespace::new();
+        apply(&pod, backend, &redirect).unwrap();
+        let never = pod.sh(ROUTING);
+        apply(&pod, backend, &tproxy).unwrap();
+        assert_ne!(pod.sh(ROUTING), never);
+        let found: Vec<String> = differences(&pod, backend, &redirect).iter().map(Difference::to_string).collect();
+        for place in ["ip rule", "ip -6 rule"] {
+            let expected = format!("{place}: unwanted from all fwmark 0x539 lookup 133");
+            assert!(found.contains(&expected), "{backend:?}: {found:?}");
+        }
+        assert!(apply(&pod, backend, &redirect).unwrap().changed);
+        assert_eq!(differences(&pod, backend, &redirect), [], "{backend:?}");
+        assert_eq!(pod.sh(ROUTING), never, "{backend:?}");
+        assert!(!apply(&pod, backend, &redirect).unwrap().changed);
+    }
+}
+
+#[test]
+fn the_policy_routing_of_a_family_that_gets_no_rules_any_more_is_removed() {
+    let pod = Namespace::new();
+    apply(&pod, Backend::Nftables, &ruleset(&richest(), Addresses::Dual)).unwrap();
+    let v4 = ruleset(&RedirectSettings { dual_stack: false, ..richest() }, Addresses::Dual);
+    apply(&pod, Backend::Nftables, &v4).unwrap();
+    assert!(pod.sh("ip rule").contains("from all fwmark 0x539 lookup 133"));
+    assert!(!pod.sh("ip -6 rule; ip -6 route show table all").contains("133"));
+    assert_eq!(differences(&pod, Backend::Nftables, &v4), []);
+}
+
+#[test]
+fn other_peoples_routing_stays() {
+    let redirect = ruleset(&RedirectSettings { mode: Mode::Redirect, ..richest() }, Addresses::Dual);
+    let pod = Namespace::new();
+    apply(&pod, Backend::Nftables, &ruleset(&richest(), Addresses::Dual)).unwrap();
+    pod.ip(NEARLY_OURS);
+    let theirs = |text: String| -> Vec<String> {
+        let ours = |line: &&str| !line.starts_with("32765:");
+        text.lines().filter(ours).map(str::to_owned).collect()
+    };
+    let before = theirs(pod.sh("ip rule; ip route show table 133; ip route show table 134"));
+    apply(&pod, Backend::Nftables, &redirect).unwrap();
+    let after = pod.sh("ip rule; ip route show table 133; ip route show table 134");
+    assert!(!after.contains("32765:"), "ours is gone: {after}");
+    // The route that others' rules lead to stays with them.
+    assert_eq!(theirs(after), before);
+    assert_eq!(differences(&pod, Backend::Nftables, &redirect), []);
+}
+
 #[test]
 fn other_peoples_rules_stay() {
     let rules = ruleset(&richest(), Addresses::Dual);
@@ -230,6 +296,18 @@ fn a_refused_rule_leaves_older_rules_as_they_were() {
         let pod = Namespace::new();
         apply(&pod, backend, &older).unwrap();
         apply(&pod, backend, &refused(Family::V6)).unwrap_err();
+        assert_eq!(differences(&pod, backend, &older), [], "{backend:?}");
+    }
+}
+
+#[test]
+fn a_refused_rule_leaves_older_policy_routing_as_it_was() {
+    let older = ruleset(&richest(), Addresses::Dual);
+    let newer = Ruleset { routing: None, ..refused(Family::V6) };
+    for backend in BACKENDS {
+        let pod = Namespace::new();
+        apply(&pod, backend, &older).unwrap();
+        apply(&pod, backend, &newer).unwrap_err();
         assert_eq!(differences(&pod, backend, &older), [], "{backend:?}");
     }
 }

@@ -178,6 +178,11 @@ pub struct TproxyRouting {
     pub table: u32,
 }
 
+impl TproxyRouting {
+    /// The only one that our rulesets ever have.
+    pub const OURS: TproxyRouting = TproxyRouting { mark: build::INBOUND_MARK, table: build::TPROXY_TABLE };
+}
+
 /// All that a pod's namespace gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ruleset {

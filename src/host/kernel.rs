@@ -163,7 +163,9 @@ impl PodKernel for HostKernel<'_> {
         };
         // From here on the new rules are all there, whatever becomes of the old ones.
         let removed = self.remove_from_other(applied.backend)?;
-        Ok(Applied { changed: applied.changed || removed || !made.is_empty(), ..applied })
+        let rerouted = self.routing().and_then(|routing| routing.remove_unwanted(rules)).map_err(BoxedError::new)?;
+        let changed = applied.changed || removed || rerouted || !made.is_empty();
+        Ok(Applied { changed, ..applied })
     }
 
     fn differences(&mut self, rules: &Ruleset) -> Result<(Backend, Vec<Difference>), BoxedError> {

@@ -22,7 +22,7 @@ pub(super) const INBOUND_MARK: u32 = 1337;
 /// 0x53a, on packets of the proxy to the pod's own address.
 pub(super) const OUTBOUND_MARK: u32 = 1338;
 /// The routing table whose only route delivers everything locally.
-const TPROXY_TABLE: u32 = 133;
+pub(super) const TPROXY_TABLE: u32 = 133;
 /// The loopback interface.
 pub(super) const LOOPBACK: &str = "lo";
 /// From where the proxy speaks to the application; IPv4's needs no address on `lo`.
@@ -45,8 +45,7 @@ pub fn build(settings: &RedirectSettings, addresses: &[IpAddr]) -> Result<Rulese
     Ok(Ruleset {
         ipv6,
         chains,
-        routing: (settings.mode == Mode::Tproxy && plan.captures_inbound())
-            .then_some(TproxyRouting { mark: INBOUND_MARK, table: TPROXY_TABLE }),
+        routing: (settings.mode == Mode::Tproxy && plan.captures_inbound()).then_some(TproxyRouting::OURS),
         loopback: if ipv6 { vec![Ipv6Net::from(INBOUND_SOURCE.1)] } else { Vec::new() },
     })
 }
