@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, reason = "a finding is a panic")]
 
 use istio_cni_otel::domain::decision::{Decision, decide};
+use istio_cni_otel::domain::outbound::{LOOPBACK_CIDR, OWNER_GROUPS, OWNER_GROUPS_EXCLUDE, Outbound};
 use istio_cni_otel::domain::pod::{Container, PodFacts};
 use istio_cni_otel::domain::render_nft;
 use istio_cni_otel::domain::request::Command;
@@ -16,6 +17,7 @@ use istio_cni_otel::wire::cni::{CniError, SUPPORTED_VERSIONS};
 use istio_cni_otel::wire::netconf::NetConf;
 use istio_cni_otel::wire::result_print::print;
 use istio_cni_otel::wire::spool::{Item, Reader, record};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// What a target does with its bytes.
@@ -65,14 +67,18 @@ pub fn arguments(bytes: &[u8]) {
 }
 
 /// Annotations and environment of a pod: each line is `KEY=VALUE`; lines that begin with a blank
-/// are the proxy's environment.
+/// are the proxy's environment, and the variables of the plugin's process go by their names.
 pub fn annotations(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let mut proxy = Container { name: "istio-proxy".to_owned(), ..Container::default() };
     let mut pod = PodFacts::default();
+    let mut node = BTreeMap::new();
     pod.annotations.insert("sidecar.istio.io/status".to_owned(), "{}".to_owned());
     for (key, value) in text.split('\n').filter_map(|line| line.split_once('=')) {
         match key.strip_prefix(' ') {
+            None if [OWNER_GROUPS, OWNER_GROUPS_EXCLUDE, LOOPBACK_CIDR].contains(&key) => {
+                node.insert(key, value);
+            }
             Some(key) => proxy.env.push((key.to_owned(), value.to_owned())),
             None => {
                 pod.annotations.insert(key.to_owned(), value.to_owned());
@@ -80,8 +86,14 @@ pub fn annotations(bytes: &[u8]) {
         }
     }
     pod.containers.push(proxy);
+    let said = |name: &str| node.get(name).map(|value| (*value).to_owned());
+    let outbound = Outbound::read(said, |name| (name == "staff").then_some(50));
     match decide(&pod) {
-        Ok(Decision::Enroll(settings)) => {
+        Ok(Decision::Enroll(mut settings)) => {
+            settings.outbound = match outbound {
+                Ok(outbound) => outbound,
+                Err(error) => return assert!(error.message.contains(" in the environment of istio-cni: ")),
+            };
             for addresses in [&["10.0.0.2"][..], &["fd00::2"], &["10.0.0.2", "fd00::2"]] {
                 let addresses: Vec<IpAddr> = addresses.iter().map(|text| text.parse().expect("an address")).collect();
                 let ruleset = build(&settings, &addresses).expect("there is an address");

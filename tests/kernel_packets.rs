@@ -5,6 +5,7 @@
 
 mod support;
 
+use istio_cni_otel::domain::outbound::{Outbound, OwnerGroups};
 use istio_cni_otel::domain::request::Backend;
 use istio_cni_otel::domain::settings::{Mode, RedirectSettings};
 use support::*;
@@ -84,6 +85,59 @@ fn outbound_connections_of_the_proxy_leave() {
         let own = scene.pod(Probe::tcp(POD4, 8080).from("127.0.0.6"));
         assert_eq!(own, "pod:8080 to 10.1.0.5:8080", "{way:?}: what it passes on is not captured again");
     });
+}
+
+/// The default settings with these groups captured.
+fn groups(groups: OwnerGroups) -> RedirectSettings {
+    RedirectSettings { outbound: Outbound { groups, ..Outbound::default() }, ..default_settings() }
+}
+
+#[test]
+fn only_the_groups_that_the_node_names_are_captured() {
+    const CAPTURED: &str = "pod:15001 to 10.2.0.9:80";
+    const LEAVES: &str = "peer:80 to 10.2.0.9:80";
+    // Group 0 is the test's own; others there are only with root.
+    for (groups, own, others) in [
+        (OwnerGroups::AllBut(vec![]), CAPTURED, CAPTURED),
+        (OwnerGroups::AllBut(vec![0]), LEAVES, CAPTURED),
+        (OwnerGroups::AllBut(vec![1999, 2000]), CAPTURED, LEAVES),
+        (OwnerGroups::Only(vec![0]), CAPTURED, LEAVES),
+        (OwnerGroups::Only(vec![1999, 2000]), LEAVES, CAPTURED),
+        (OwnerGroups::Only(vec![]), LEAVES, LEAVES),
+    ] {
+        in_every_way(Addresses::V4, &self::groups(groups.clone()), |scene, way| {
+            let probe = Probe::tcp(FAR4[0], 80);
+            assert_eq!(scene.pod(probe), own, "{way:?}, {groups:?}: group 0");
+            if other_users() {
+                assert_eq!(probe.run_as(2000, &scene.wire.pod), others, "{way:?}, {groups:?}: group 2000");
+            }
+        });
+    }
+}
+
+#[test]
+fn groups_count_in_ipv6_too() {
+    in_every_way(Addresses::V6, &groups(OwnerGroups::Only(vec![1999])), |scene, way| {
+        assert_eq!(scene.pod(Probe::tcp(FAR6[0], 80)), "peer:80 to [fd00:2::9]:80", "{way:?}");
+    });
+    in_every_way(Addresses::V6, &groups(OwnerGroups::Only(vec![1999, 0])), |scene, way| {
+        assert_eq!(scene.pod(Probe::tcp(FAR6[0], 80)), "pod:15001 to [fd00:2::9]:80", "{way:?}");
+    });
+}
+
+#[test]
+fn the_proxy_s_connections_to_loopback_addresses_are_the_application_s_own() {
+    let with = |range: &str| {
+        let outbound = Outbound { loopback: range.parse().unwrap(), ..Outbound::default() };
+        as_the_proxy(RedirectSettings { outbound, ..default_settings() })
+    };
+    for (range, lands) in [("127.0.0.1/32", "pod:15006"), ("127.0.0.0/8", "pod:8080")] {
+        in_every_way(Addresses::V4, &with(range), |scene, way| {
+            let expected = format!("{lands} to 127.0.0.2:8080");
+            assert_eq!(scene.pod(Probe::tcp("127.0.0.2", 8080)), expected, "{way:?}, {range}");
+            assert_eq!(scene.pod(Probe::tcp("127.0.0.1", 8080)), "pod:8080 to 127.0.0.1:8080", "{way:?}, {range}");
+        });
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests assert by panicking")]
 
 use istio_cni_otel::domain::decision::{Decision, decide};
+use istio_cni_otel::domain::outbound::{LOOPBACK_CIDR, OWNER_GROUPS, OWNER_GROUPS_EXCLUDE, Outbound, OwnerGroups};
 use istio_cni_otel::domain::render_iptables::{differences, repair_text, restore_text};
 use istio_cni_otel::domain::render_nft;
 use istio_cni_otel::domain::ruleset::{Family, Ruleset, build};
@@ -135,13 +136,25 @@ fn ruleset(path: &Path) -> Option<(String, Ruleset)> {
     let name = path.file_stem().unwrap().to_string_lossy().into_owned();
     let text = std::fs::read_to_string(path).unwrap();
     let pod: Pod = serde_saphyr::from_str(&text).unwrap();
-    let Ok(Decision::Enroll(settings)) = decide(&pod.into_facts()) else { return None };
+    let Ok(Decision::Enroll(mut settings)) = decide(&pod.into_facts()) else { return None };
+    let said = |what: &str| text.lines().find_map(|line| line.strip_prefix(&format!("# {what}: ")));
+    let variable = |name: &str| {
+        let heads = [
+            (OWNER_GROUPS, "owner-groups"),
+            (OWNER_GROUPS_EXCLUDE, "owner-groups-exclude"),
+            (LOOPBACK_CIDR, "loopback-cidr"),
+        ];
+        said(heads.into_iter().find(|(variable, _)| *variable == name)?.1).map(str::to_owned)
+    };
+    settings.outbound = Outbound::read(variable, |_| None).ok()?;
     // iptables takes only users and groups that its user namespace knows.
-    if !is_root() && (settings.proxy_uid, settings.proxy_gid) != (PROXY, PROXY) {
+    let own = matches!(&settings.outbound.groups, OwnerGroups::AllBut(ids) | OwnerGroups::Only(ids) if ids.is_empty());
+    let nameable = own && (settings.proxy_uid, settings.proxy_gid) == (PROXY, PROXY);
+    if !is_root() && !nameable {
         not_tested(&format!("{name}, for want of root"));
         return None;
     }
-    let addresses: &[&str] = match text.lines().find_map(|line| line.strip_prefix("# family: ")) {
+    let addresses: &[&str] = match said("family") {
         Some("v4") => &["192.0.2.1"],
         Some("v6") => &["2001:db8::1"],
         _ => &["192.0.2.1", "2001:db8::1"],

@@ -4,6 +4,8 @@
 mod support;
 
 use istio_cni_otel::domain::failure::Classify;
+use istio_cni_otel::domain::outbound::{MOST_GROUPS, Outbound, OwnerGroups};
+use istio_cni_otel::domain::render_nft;
 use istio_cni_otel::domain::request::Backend;
 use istio_cni_otel::domain::ruleset::*;
 use istio_cni_otel::domain::settings::{Mode, Ports, RedirectSettings};
@@ -324,6 +326,29 @@ fn thousands_of_ports_are_no_problem() {
         apply(&pod, backend, &rules).unwrap();
         assert_eq!(differences(&pod, backend, &rules), [], "{backend:?}");
     }
+}
+
+#[test]
+fn the_most_groups_that_can_be_listed_fit_into_one_rule() {
+    // Without root, iptables knows no group but the test's own, which may be listed as often.
+    let id = |at: u32| if other_users() { at } else { 0 };
+    let groups = OwnerGroups::Only((0..u32::try_from(MOST_GROUPS).unwrap()).map(id).collect());
+    let outbound = Outbound { groups, ..Outbound::default() };
+    let settings = RedirectSettings { outbound, ..as_the_proxy(default_settings()) };
+    let rules = ruleset(&settings, Addresses::Dual);
+    for backend in BACKENDS {
+        let pod = Namespace::new();
+        apply(&pod, backend, &rules).unwrap();
+        assert_eq!(differences(&pod, backend, &rules), [], "{backend:?}");
+        apply(&pod, backend, &refused(Family::V6)).unwrap_err();
+        assert_eq!(differences(&pod, backend, &rules), [], "{backend:?}: put back");
+    }
+    let pod = Namespace::new();
+    pod.sh("iptables-legacy -w -t nat -L && ip6tables-legacy -w -t nat -L");
+    apply(&pod, Backend::Iptables, &rules).unwrap();
+    assert_eq!(differences(&pod, Backend::Iptables, &rules), [], "legacy");
+    let script = render_nft::script(&rules);
+    Namespace::new().sh(&format!("printf '%s' '{script}' | nft -f -"));
 }
 
 fn few(settings: RedirectSettings) -> RedirectSettings {

@@ -2,6 +2,7 @@
 //! and addresses through decision, rules, both languages, and back.
 
 use istio_cni_otel::domain::decision::{Decision, decide, warnings};
+use istio_cni_otel::domain::outbound::{LOOPBACK_CIDR, OWNER_GROUPS, OWNER_GROUPS_EXCLUDE, Outbound};
 use istio_cni_otel::domain::pod::{Container, PodFacts};
 use istio_cni_otel::domain::render_iptables::{differences, repair_text, restore_text};
 use istio_cni_otel::domain::render_nft;
@@ -9,7 +10,7 @@ use istio_cni_otel::domain::ruleset::{Action, Chain, Family, Rule, Ruleset, buil
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 const KEYS: [&str; 13] = [
@@ -80,6 +81,21 @@ fn any_pod() -> impl Strategy<Value = PodFacts> {
     )
 }
 
+/// The variables of the plugin's process.
+fn any_node() -> impl Strategy<Value = BTreeMap<String, String>> {
+    let groups = prop_oneof![
+        vec(any::<u32>().prop_map(|id| id.to_string()), 0..70).prop_map(|ids| ids.join(",")),
+        Just("*".to_owned()),
+        "[0-9a-z*, -]{0,9}",
+    ];
+    let pair = prop_oneof![
+        (prop::sample::select(vec![OWNER_GROUPS, OWNER_GROUPS_EXCLUDE]), groups),
+        (Just(LOOPBACK_CIDR), any_range()),
+        (Just(LOOPBACK_CIDR), (0..34u8).prop_map(|length| format!("127.1.2.3/{length}"))),
+    ];
+    vec(pair, 0..3).prop_map(|pairs| pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
 fn any_addresses() -> impl Strategy<Value = Vec<IpAddr>> {
     let v4 = of(any::<u32>().prop_map(|bits| IpAddr::V4(bits.into())));
     let v6 = of(any::<u128>().prop_map(|bits| IpAddr::V6(bits.into())));
@@ -113,9 +129,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn every_pod_gets_whole_rules_or_one_sentence(pod in any_pod(), addresses in any_addresses()) {
+    fn every_pod_gets_whole_rules_or_one_sentence(pod in any_pod(), addresses in any_addresses(), node in any_node()) {
         let _ = warnings(&pod);
-        let settings = match decide(&pod) {
+        let mut settings = match decide(&pod) {
             Ok(Decision::Enroll(settings)) => settings,
             Ok(Decision::Skip(skip)) => {
                 prop_assert!(!skip.message.is_empty());
@@ -123,6 +139,13 @@ proptest! {
             }
             Err(error) => {
                 prop_assert!(error.message.contains(": correct it where the pod is defined"), "{}", error.message);
+                return Ok(());
+            }
+        };
+        settings.outbound = match Outbound::read(|name| node.get(name).cloned(), |_| None) {
+            Ok(outbound) => outbound,
+            Err(error) => {
+                prop_assert!(error.message.contains("; correct it where the container runtime is started"), "{}", error);
                 return Ok(());
             }
         };
@@ -137,7 +160,9 @@ proptest! {
     }
 }
 
-/// What a restored namespace would print: the same lines, with the built-in chains declared.
+/// What a restored namespace would print: the same lines, with the built-in chains declared and
+/// nothing shortened.
 fn as_dump(text: &str) -> String {
+    let text = text.replace("-mowner", "-m owner").replace("--gid-owner=", "--gid-owner ");
     text.replace("*nat\n", "*nat\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n")
 }

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests assert by panicking")]
 
-use istio_cni_otel::cmd::rules::{BackendArg, FamilyArg, RulesArgs, run};
+use istio_cni_otel::cmd::rules::{BackendArg, FamilyArg, OutboundArgs, RulesArgs, run};
 use std::path::{Path, PathBuf};
 
 fn golden() -> PathBuf {
@@ -19,8 +19,7 @@ fn pods() -> Vec<PathBuf> {
 
 /// The family that the pod's file names in its head.
 fn family(pod: &Path) -> FamilyArg {
-    let text = std::fs::read_to_string(pod).unwrap();
-    match text.lines().find_map(|line| line.strip_prefix("# family: ")) {
+    match said(pod, "family").as_deref() {
         Some("v4") => FamilyArg::V4,
         Some("v6") => FamilyArg::V6,
         Some("dual") => FamilyArg::Dual,
@@ -28,9 +27,20 @@ fn family(pod: &Path) -> FamilyArg {
     }
 }
 
+/// What the head of the pod's file says about this.
+fn said(pod: &Path, what: &str) -> Option<String> {
+    let text = std::fs::read_to_string(pod).unwrap();
+    text.lines().find_map(|line| Some(line.strip_prefix(&format!("# {what}: "))?.to_owned()))
+}
+
 /// What the command prints, or the error with all its causes.
 fn answer(pod: &Path, backend: BackendArg) -> String {
-    let args = RulesArgs { pod: pod.to_owned(), config: None, backend: Some(backend), family: family(pod) };
+    let outbound = OutboundArgs {
+        owner_groups: said(pod, "owner-groups"),
+        owner_groups_exclude: said(pod, "owner-groups-exclude"),
+        loopback_cidr: said(pod, "loopback-cidr"),
+    };
+    let args = RulesArgs { pod: pod.to_owned(), config: None, backend: Some(backend), family: family(pod), outbound };
     let mut stdout = Vec::new();
     match run(&args, &mut stdout) {
         Ok(()) => String::from_utf8(stdout).unwrap(),

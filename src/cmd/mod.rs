@@ -3,5 +3,6 @@
 pub mod agent;
 pub mod cli;
 pub mod demo;
+mod outbound;
 pub mod plugin;
 pub mod rules;

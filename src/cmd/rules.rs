@@ -1,10 +1,13 @@
 //! `istio-cni-otel rules`: what a pod would get, in either backend's language, or why nothing.
 
+use super::outbound::outbound_settings;
 use crate::domain::decision::{Decision, decide, warnings};
+use crate::domain::outbound::{LOOPBACK_CIDR, OWNER_GROUPS, OWNER_GROUPS_EXCLUDE};
 use crate::domain::pod::PodFacts;
-use crate::domain::ruleset::{Family, Ruleset, build};
+use crate::domain::render;
+use crate::domain::request::Backend;
+use crate::domain::ruleset::build;
 use crate::domain::settings::SkipReason;
-use crate::domain::{render_iptables, render_nft};
 use crate::k8s::pod::Pod;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
@@ -33,6 +36,37 @@ pub struct RulesArgs {
     /// The addresses that the pod's namespace has.
     #[arg(long, value_enum, default_value_t = FamilyArg::V4)]
     pub family: FamilyArg,
+    #[command(flatten)]
+    pub outbound: OutboundArgs,
+}
+
+/// What the node says about outbound traffic: the variables of the plugin's process.
+#[derive(Args, Clone, Debug, Default)]
+pub struct OutboundArgs {
+    /// The groups whose outbound traffic is captured, names or ids joined by commas; * is all
+    /// [env: ISTIO_OUTBOUND_OWNER_GROUPS=] [default: *]
+    #[arg(long, value_name = "GROUPS")]
+    pub owner_groups: Option<String>,
+    /// The groups whose outbound traffic is not captured, while all others' is
+    /// [env: ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE=]
+    #[arg(long, value_name = "GROUPS")]
+    pub owner_groups_exclude: Option<String>,
+    /// The IPv4 range that counts as the application's loopback
+    /// [env: ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR=] [default: 127.0.0.1/32]
+    #[arg(long, value_name = "RANGE")]
+    pub loopback_cidr: Option<String>,
+}
+
+impl OutboundArgs {
+    /// The value that stands for a variable, where one was given.
+    fn given(&self, variable: &str) -> Option<String> {
+        match variable {
+            OWNER_GROUPS => self.owner_groups.clone(),
+            OWNER_GROUPS_EXCLUDE => self.owner_groups_exclude.clone(),
+            LOOPBACK_CIDR => self.loopback_cidr.clone(),
+            _ => None,
+        }
+    }
 }
 
 /// A backend on the command line.
@@ -41,6 +75,16 @@ pub enum BackendArg {
     Auto,
     Nftables,
     Iptables,
+}
+
+impl BackendArg {
+    const fn backend(self) -> Backend {
+        match self {
+            BackendArg::Auto => Backend::Auto,
+            BackendArg::Nftables => Backend::Nftables,
+            BackendArg::Iptables => Backend::Iptables,
+        }
+    }
 }
 
 /// The address families of a namespace on the command line.
@@ -94,51 +138,23 @@ pub fn run(args: &RulesArgs, stdout: &mut dyn Write) -> anyhow::Result<()> {
     if let Some((reason, message)) = skipped_by_config(&pod, &config) {
         return print_skip(stdout, &name, reason, &message);
     }
-    let settings = match decide(&pod).with_context(|| format!("pod {name} would not start"))? {
+    let mut settings = match decide(&pod).with_context(|| format!("pod {name} would not start"))? {
         Decision::Skip(skip) => return print_skip(stdout, &name, skip.reason, &skip.message),
         Decision::Enroll(settings) => settings,
     };
+    settings.outbound = outbound_settings(|variable| args.outbound.given(variable))
+        .with_context(|| format!("pod {name} would not start"))?;
     let rules = build(&settings, &args.family.addresses())?;
     let language = if backend == BackendArg::Iptables { "iptables" } else { "nftables" };
     writeln!(stdout, "# pod {name} with {} addresses, {language}", args.family.name())?;
     for warning in warnings(&pod) {
         writeln!(stdout, "# warning: {}", warning.message)?;
     }
-    match backend {
-        BackendArg::Iptables => print_iptables(stdout, &rules)?,
-        BackendArg::Auto | BackendArg::Nftables => write!(stdout, "{}", render_nft::script(&rules))?,
-    }
-    print_routing(stdout, &rules)
+    Ok(write!(stdout, "{}", render::text(&rules, backend.backend()))?)
 }
 
 fn print_skip(stdout: &mut dyn Write, name: &str, reason: SkipReason, message: &str) -> anyhow::Result<()> {
     Ok(writeln!(stdout, "pod {name} gets no rules: {message} ({})", reason.name())?)
-}
-
-fn print_iptables(stdout: &mut dyn Write, rules: &Ruleset) -> anyhow::Result<()> {
-    for family in Family::ALL {
-        let text = render_iptables::restore_text(rules, family);
-        if !text.is_empty() {
-            writeln!(stdout, "# {}-restore --noflush", render_iptables::tool_name(family))?;
-            write!(stdout, "{text}")?;
-        }
-    }
-    Ok(())
-}
-
-/// What is not in the tables, as commands that would do it.
-fn print_routing(stdout: &mut dyn Write, rules: &Ruleset) -> anyhow::Result<()> {
-    for address in &rules.loopback {
-        writeln!(stdout, "# ip -6 addr add {address} dev lo")?;
-    }
-    let families: &[&str] = if rules.ipv6 { &["-4", "-6"] } else { &["-4"] };
-    if let Some(routing) = rules.routing {
-        for family in families {
-            writeln!(stdout, "# ip {family} rule add fwmark {} lookup {}", routing.mark, routing.table)?;
-            writeln!(stdout, "# ip {family} route add local default dev lo table {}", routing.table)?;
-        }
-    }
-    Ok(())
 }
 
 fn read_pod(path: &Path) -> anyhow::Result<PodFacts> {

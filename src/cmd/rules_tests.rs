@@ -15,7 +15,8 @@ fn answer(pod: &str, config: Option<&str>, backend: Option<BackendArg>) -> Resul
         path
     };
     let config = config.map(|text| file("config.json", text));
-    let args = RulesArgs { pod: file("pod", pod), config, backend, family: FamilyArg::V4 };
+    let args =
+        RulesArgs { pod: file("pod", pod), config, backend, family: FamilyArg::V4, outbound: OutboundArgs::default() };
     let mut stdout = Vec::new();
     run(&args, &mut stdout).map_err(|error| format!("{error:#}"))?;
     Ok(String::from_utf8(stdout).unwrap())
@@ -88,7 +89,13 @@ fn a_configuration_that_is_none_is_refused() {
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
-    let args = RulesArgs { pod: "/nonexistent/pod.yaml".into(), config: None, backend: None, family: FamilyArg::V4 };
+    let args = RulesArgs {
+        pod: "/nonexistent/pod.yaml".into(),
+        config: None,
+        backend: None,
+        family: FamilyArg::V4,
+        outbound: OutboundArgs::default(),
+    };
     let error = run(&args, &mut Vec::new()).unwrap_err();
     assert_eq!(error.to_string(), "cannot read /nonexistent/pod.yaml");
 }

@@ -5,6 +5,7 @@ use super::annotation_value::{
     by_family, deduplicated, parse_interfaces, parse_mode, parse_ports, parse_ranges, parse_ranges_or_all,
 };
 use super::failure::Classify;
+use super::outbound::Outbound;
 use super::pod::PodFacts;
 use super::proxy::{DEFAULT_PROXY_ID, Proxy};
 use super::settings::{Mode, Ports, Ranges, RedirectSettings};
@@ -178,6 +179,8 @@ pub fn redirect_settings(pod: &PodFacts, proxy: &Proxy<'_>) -> Result<RedirectSe
         dns_capture: proxy.is_true(DNS_CAPTURE),
         dual_stack: proxy.is_true(DUAL_STACK),
         invalid_drop: proxy.is_true(INVALID_DROP),
+        // Not the pod's to say.
+        outbound: Outbound::default(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! The decision, reason by reason, and the order of the reasons.
 
 use super::*;
+use crate::domain::outbound::Outbound;
 use crate::domain::pod::Container;
 use crate::domain::settings::Mode;
 use crate::domain::settings::Ports;
@@ -60,6 +61,7 @@ fn an_injected_pod_is_enrolled_with_the_defaults() {
             dns_capture: false,
             dual_stack: false,
             invalid_drop: false,
+            outbound: Outbound::default(),
         }
     );
 }

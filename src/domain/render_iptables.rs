@@ -9,7 +9,7 @@ mod repair;
 pub use compare::differences;
 pub use dump::{Dump, DumpRule, DumpTable};
 pub use parse::{ParsedRule, parse_rule};
-pub use repair::{repair_text, restore_text};
+pub use repair::{repair_text, restore_text, within_word_limit};
 
 use super::ruleset::{Action, Chain, CtState, Family, Match, Proto, Rule, Ruleset, Table};
 use std::fmt::Write;

@@ -37,6 +37,7 @@ fn chain_text(chain: &NftChain) -> String {
 /// One rule: conditions, counter, and what it does.
 pub fn rule_text(rule: &Rule) -> String {
     let mut conditions: Vec<(u8, String)> = rule.matches.iter().filter_map(|each| condition(each, rule)).collect();
+    conditions.extend(groups(rule));
     if let Some(family) = rule.family.filter(|_| !names_an_address(rule)) {
         conditions.push((2, format!("meta nfproto {}", family_word(family, "ipv4", "ipv6"))));
     }
@@ -80,8 +81,20 @@ fn condition(condition: &Match, rule: &Rule) -> Option<(u8, String)> {
         Match::Mark { value, not } => (9, format!("meta mark {}{value:#x}", unequal(not))),
         Match::ConnMark(value) => (10, format!("ct mark {value:#x}")),
         Match::Uid { id, not } => (11, format!("meta skuid {}{id}", unequal(not))),
-        Match::Gid { id, not } => (12, format!("meta skgid {}{id}", unequal(not))),
+        Match::Gid { .. } => return None,
     })
+}
+
+/// The groups of a rule: one, or several of which it is none. As a set, for which a rule has room
+/// however many they are.
+fn groups(rule: &Rule) -> Option<(u8, String)> {
+    let groups = rule.matches.iter().filter_map(|condition| match condition {
+        Match::Gid { id, not } => Some((id.to_string(), *not)),
+        _ => None,
+    });
+    let (ids, nots): (Vec<String>, Vec<bool>) = groups.unzip();
+    let unequal = if *nots.first()? { "!= " } else { "" };
+    Some((12, format!("meta skgid {unequal}{}", set(&ids))))
 }
 
 fn names_a_port(rule: &Rule) -> bool {
@@ -106,9 +119,13 @@ fn port_proto(rule: &Rule) -> &'static str {
 
 fn port_set(ports: &[u16]) -> String {
     let listed: Vec<String> = ports.iter().map(u16::to_string).collect();
-    match &listed[..] {
-        [port] => port.clone(),
-        ports => format!("{{ {} }}", ports.join(", ")),
+    set(&listed)
+}
+
+fn set(elements: &[String]) -> String {
+    match elements {
+        [only] => only.clone(),
+        several => format!("{{ {} }}", several.join(", ")),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::failure::Failure;
 use super::identity::TraceLink;
+use super::outbound::{Outbound, OutboundError};
 use super::pod::PodRef;
 use super::settings::SkipReason;
 use std::time::Duration;
@@ -109,6 +110,8 @@ pub struct Request {
     pub pod: PodRef,
     /// What programs the rules.
     pub backend: Backend,
+    /// What the node says about outbound traffic; an error of it matters only to pods that get rules.
+    pub outbound: Result<Outbound, OutboundError>,
     /// The limits.
     pub bounds: Bounds,
     /// Links that the runtime's environment gave.

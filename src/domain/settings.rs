@@ -1,5 +1,6 @@
 //! The outcome of a decision: either the redirect settings of a pod, or the reason why it has none.
 
+use super::outbound::Outbound;
 use ipnet::{Ipv4Net, Ipv6Net};
 
 /// Why a pod gets no rules; `name` is the metric label and attribute value.
@@ -82,8 +83,8 @@ pub enum Ranges {
     These { v4: Vec<Ipv4Net>, v6: Vec<Ipv6Net> },
 }
 
-/// Everything that the annotations and the proxy's environment say about a pod's redirection.
-/// Together with the namespace's addresses it determines the ruleset.
+/// Everything that the annotations and the proxy's environment say about a pod's redirection, and
+/// what the node says about that of all its pods. Together with the namespace's addresses it determines the ruleset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedirectSettings {
     pub mode: Mode,
@@ -113,4 +114,6 @@ pub struct RedirectSettings {
     pub dual_stack: bool,
     /// Drop packets that connection tracking finds invalid (`INVALID_DROP`).
     pub invalid_drop: bool,
+    /// What the node says about outbound traffic.
+    pub outbound: Outbound,
 }

@@ -1,7 +1,9 @@
 //! The kernel, files and commands: namespaces, nf_tables netlink, iptables, sockets, the spool file.
 
 pub mod child;
+pub mod dry_run;
 pub mod fake;
+pub mod groups;
 pub mod iptables;
 pub mod kernel;
 pub mod memory;

@@ -2,7 +2,7 @@
 //! same sequence runs inside the agent and, without one, inside the plugin.
 
 use super::ports::{Applied, BoxedError, Namespaces, PodKernel, PodSource};
-use crate::domain::decision::{AnnotationError, Decision, decide, warnings};
+use crate::domain::decision::{Decision, decide, warnings};
 use crate::domain::failure::{Classify, Failure};
 use crate::domain::identity::TraceLink;
 use crate::domain::pod::PodFacts;
@@ -46,7 +46,7 @@ fn enroll(
     story.identify(&pod.uid);
     conclusion.pod_uid = Some(pod.uid.clone());
     conclusion.links.extend(annotated_link(&pod));
-    let decided = story.step(Step::RedirectDecide, |open| decide_traced(open, &pod)).inspect_err(|failure| {
+    let decided = story.step(Step::RedirectDecide, |open| decide_traced(open, &pod, request)).inspect_err(|failure| {
         say(story, Level::Error, &format!("redirect failed due to bad params: {failure}"));
     });
     let settings = match decided? {
@@ -105,17 +105,20 @@ fn look_up(open: &Open, request: &Request, pods: &dyn PodSource) -> Result<PodFa
     Ok(found.facts)
 }
 
-fn decide_traced(open: &Open, pod: &PodFacts) -> Result<Decision, AnnotationError> {
-    let decision = decide(pod);
-    match &decision {
-        Ok(Decision::Enroll(_)) => open.set(keys::DECISION, "enroll"),
-        Ok(Decision::Skip(skip)) => {
+/// Decides; what the node says about outbound traffic is looked at only for a pod that gets rules.
+fn decide_traced(open: &Open, pod: &PodFacts, request: &Request) -> Result<Decision, BoxedError> {
+    let mut decision = decide(pod).map_err(BoxedError::new)?;
+    match &mut decision {
+        Decision::Enroll(settings) => {
+            settings.outbound = request.outbound.clone().map_err(BoxedError::new)?;
+            open.set(keys::DECISION, "enroll");
+        }
+        Decision::Skip(skip) => {
             open.set(keys::DECISION, "skip");
             open.set(keys::REASON, skip.reason.name());
         }
-        Err(_) => {}
     }
-    decision
+    Ok(decision)
 }
 
 fn program(story: &Story, kernel: &mut dyn PodKernel, settings: &RedirectSettings) -> Result<Applied, Failure> {

@@ -9,14 +9,11 @@
 //! A frame is a kind byte, a big-endian `u32` length, and that many bytes. Calls and conclusions
 //! are JSON; unknown keys are ignored, so that neighbouring versions understand each other.
 
-use crate::domain::failure::Failure;
-use crate::domain::identity::{SpanId, TraceId, TraceLink};
-use crate::domain::pod::PodRef;
-use crate::domain::request::{Answer, Backend, Bounds, Command, Conclusion, Request};
-use crate::domain::settings::SkipReason;
-use crate::domain::step::{ErrorType, Step};
-use serde::{Deserialize, Serialize};
-use std::time::Duration;
+mod json;
+
+use crate::domain::identity::{SpanId, TraceId};
+use crate::domain::request::{Conclusion, Request};
+use json::{CallJson, ConclusionJson};
 
 /// The protocol's version, in every call and conclusion.
 pub const VERSION: u32 = 1;
@@ -102,7 +99,7 @@ pub fn encode_call(call: &Call) -> Result<Vec<u8>, ProtocolError> {
 /// Reads the body of a call frame.
 pub fn decode_call(body: &[u8]) -> Result<Call, ProtocolError> {
     let json: CallJson = serde_json::from_slice(body)?;
-    if json.v == VERSION { json.try_into() } else { Err(ProtocolError::Version(json.v)) }
+    if json.version() == VERSION { json.try_into() } else { Err(ProtocolError::Version(json.version())) }
 }
 
 /// A conclusion as the body of a frame.
@@ -113,230 +110,19 @@ pub fn encode_conclusion(conclusion: &Conclusion) -> Result<Vec<u8>, ProtocolErr
 /// Reads the body of a conclusion frame.
 pub fn decode_conclusion(body: &[u8]) -> Result<Conclusion, ProtocolError> {
     let json: ConclusionJson = serde_json::from_slice(body)?;
-    if json.v == VERSION { json.try_into() } else { Err(ProtocolError::Version(json.v)) }
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct CallJson {
-    v: u32,
-    command: String,
-    container_id: String,
-    #[serde(default)]
-    ifname: String,
-    #[serde(default)]
-    netns: String,
-    namespace: String,
-    name: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    uid: Option<String>,
-    backend: String,
-    bounds: BoundsJson,
-    trace_id: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    parent_span_id: Option<String>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pinned: bool,
-    level: String,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct BoundsJson {
-    pod_attempts: u32,
-    pod_interval_ms: u64,
-    api_timeout_ms: u64,
-    agent_timeout_ms: u64,
-    lock_timeout_ms: u64,
-    tool_timeout_ms: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ConclusionJson {
-    v: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pod_uid: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    links: Vec<LinkJson>,
-    outcome: OutcomeJson,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "kind")]
-enum OutcomeJson {
-    Enrolled {
-        backend: String,
-        changed: bool,
-    },
-    Skipped {
-        reason: String,
-    },
-    Done,
-    #[serde(rename_all = "camelCase")]
-    Failed {
-        step: String,
-        error_type: String,
-        code: u32,
-        message: String,
-        retryable: bool,
-    },
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct LinkJson {
-    trace_id: String,
-    span_id: String,
-    flags: u8,
-}
-
-impl From<&Call> for CallJson {
-    fn from(call: &Call) -> Self {
-        let Request { command, container_id, ifname, netns, pod, backend, bounds, links: _ } = call.request.clone();
-        CallJson {
-            v: VERSION,
-            command: command.name().to_owned(),
-            container_id,
-            ifname,
-            netns,
-            namespace: pod.namespace,
-            name: pod.name,
-            uid: pod.uid,
-            backend: backend.name().to_owned(),
-            bounds: BoundsJson::from(&bounds),
-            trace_id: call.trace.to_hex(),
-            parent_span_id: call.parent.map(SpanId::to_hex),
-            pinned: call.pinned,
-            level: call.level.clone(),
-        }
-    }
-}
-
-impl TryFrom<CallJson> for Call {
-    type Error = ProtocolError;
-
-    fn try_from(json: CallJson) -> Result<Call, ProtocolError> {
-        let command = Command::ALL.into_iter().find(|command| command.name() == json.command);
-        let parent = json.parent_span_id.as_deref().map(|id| known("parentSpanId", SpanId::from_hex(id), id));
-        Ok(Call {
-            request: Request {
-                command: known("command", command, &json.command)?,
-                container_id: json.container_id,
-                ifname: json.ifname,
-                netns: json.netns,
-                pod: PodRef { namespace: json.namespace, name: json.name, uid: json.uid },
-                backend: backend(&json.backend)?,
-                bounds: Bounds::from(&json.bounds),
-                // Links stand on the call's own span, which the plugin keeps.
-                links: Vec::new(),
-            },
-            trace: known("traceId", TraceId::from_hex(&json.trace_id), &json.trace_id)?,
-            parent: parent.transpose()?,
-            pinned: json.pinned,
-            level: json.level,
-        })
-    }
-}
-
-impl From<&Bounds> for BoundsJson {
-    fn from(bounds: &Bounds) -> Self {
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        BoundsJson {
-            pod_attempts: bounds.pod_attempts,
-            pod_interval_ms: millis(bounds.pod_interval),
-            api_timeout_ms: millis(bounds.api_timeout),
-            agent_timeout_ms: millis(bounds.agent_timeout),
-            lock_timeout_ms: millis(bounds.lock_timeout),
-            tool_timeout_ms: millis(bounds.tool_timeout),
-        }
-    }
-}
-
-impl From<&BoundsJson> for Bounds {
-    fn from(json: &BoundsJson) -> Self {
-        Bounds {
-            pod_attempts: json.pod_attempts,
-            pod_interval: Duration::from_millis(json.pod_interval_ms),
-            api_timeout: Duration::from_millis(json.api_timeout_ms),
-            agent_timeout: Duration::from_millis(json.agent_timeout_ms),
-            lock_timeout: Duration::from_millis(json.lock_timeout_ms),
-            tool_timeout: Duration::from_millis(json.tool_timeout_ms),
-        }
-    }
-}
-
-impl From<&Conclusion> for ConclusionJson {
-    fn from(conclusion: &Conclusion) -> Self {
-        let outcome = match &conclusion.result {
-            Ok(Answer::Enrolled { backend, changed }) => {
-                OutcomeJson::Enrolled { backend: backend.name().to_owned(), changed: *changed }
-            }
-            Ok(Answer::Skipped(reason)) => OutcomeJson::Skipped { reason: reason.name().to_owned() },
-            Ok(Answer::Done) => OutcomeJson::Done,
-            Err(failure) => OutcomeJson::Failed {
-                step: failure.step.name().to_owned(),
-                error_type: failure.error_type.as_str().to_owned(),
-                code: failure.code,
-                message: failure.message.clone(),
-                retryable: failure.retryable,
-            },
-        };
-        let links = conclusion.links.iter().map(|link| LinkJson {
-            trace_id: link.trace_id.to_hex(),
-            span_id: link.span_id.to_hex(),
-            flags: link.flags,
-        });
-        ConclusionJson { v: VERSION, pod_uid: conclusion.pod_uid.clone(), links: links.collect(), outcome }
-    }
-}
-
-impl TryFrom<ConclusionJson> for Conclusion {
-    type Error = ProtocolError;
-
-    fn try_from(json: ConclusionJson) -> Result<Conclusion, ProtocolError> {
-        let result = match json.outcome {
-            OutcomeJson::Enrolled { backend: name, changed } => {
-                Ok(Answer::Enrolled { backend: backend(&name)?, changed })
-            }
-            OutcomeJson::Skipped { reason } => {
-                Ok(Answer::Skipped(known("reason", SkipReason::from_name(&reason), &reason)?))
-            }
-            OutcomeJson::Done => Ok(Answer::Done),
-            OutcomeJson::Failed { step, error_type, code, message, retryable } => Err(Failure {
-                step: known("step", Step::from_name(&step), &step)?,
-                error_type: known("errorType", ErrorType::from_text(&error_type), &error_type)?,
-                code,
-                message,
-                retryable,
-            }),
-        };
-        let links = json.links.iter().filter_map(|link| {
-            Some(TraceLink {
-                trace_id: TraceId::from_hex(&link.trace_id)?,
-                span_id: SpanId::from_hex(&link.span_id)?,
-                flags: link.flags,
-                state: String::new(),
-                source: "annotation",
-                baggage: Vec::new(),
-            })
-        });
-        Ok(Conclusion { pod_uid: json.pod_uid, links: links.collect(), result })
-    }
-}
-
-fn backend(name: &str) -> Result<Backend, ProtocolError> {
-    let all = [Backend::Auto, Backend::Nftables, Backend::Iptables];
-    known("backend", all.into_iter().find(|backend| backend.name() == name), name)
-}
-
-fn known<T>(key: &'static str, value: Option<T>, text: &str) -> Result<T, ProtocolError> {
-    value.ok_or_else(|| ProtocolError::Value { key, value: text.chars().take(64).collect() })
+    if json.version() == VERSION { json.try_into() } else { Err(ProtocolError::Version(json.version())) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::failure::Failure;
+    use crate::domain::identity::TraceLink;
+    use crate::domain::outbound::{Outbound, OutboundError, OwnerGroups};
+    use crate::domain::pod::PodRef;
+    use crate::domain::request::{Answer, Backend, Bounds, Command};
+    use crate::domain::settings::SkipReason;
+    use crate::domain::step::{ErrorType, Step};
 
     fn call() -> Call {
         Call {
@@ -347,6 +133,7 @@ mod tests {
                 netns: "/run/netns/a".into(),
                 pod: PodRef { namespace: "shop".into(), name: "web-0".into(), uid: Some("u-1".into()) },
                 backend: Backend::Iptables,
+                outbound: Ok(Outbound::default()),
                 bounds: Bounds::default(),
                 links: Vec::new(),
             },
@@ -363,6 +150,36 @@ mod tests {
         assert_eq!(decode_call(&bytes).unwrap(), call());
         let pinned = Call { pinned: true, ..call() };
         assert_eq!(decode_call(&encode_call(&pinned).unwrap()).unwrap(), pinned);
+    }
+
+    #[test]
+    fn what_the_node_says_survives_the_wire() {
+        let groups =
+            [OwnerGroups::AllBut(vec![0, 7]), OwnerGroups::Only(vec![u32::MAX - 1]), OwnerGroups::Only(vec![])];
+        let said = groups.map(|groups| Ok(Outbound { groups, loopback: "127.0.0.0/8".parse().unwrap() }));
+        for outbound in said.into_iter().chain([Err(OutboundError { message: "X is \"y\"".into() })]) {
+            let call = Call { request: Request { outbound, ..call().request }, ..call() };
+            assert_eq!(decode_call(&encode_call(&call).unwrap()).unwrap(), call);
+        }
+    }
+
+    #[test]
+    fn what_the_node_says_is_left_out_where_it_is_the_default() {
+        assert!(!String::from_utf8(encode_call(&call()).unwrap()).unwrap().contains("outbound"));
+    }
+
+    #[test]
+    fn outbound_settings_of_another_protocol_are_refused() {
+        let request = Request { outbound: Err(OutboundError { message: "no".into() }), ..call().request };
+        let sent = String::from_utf8(encode_call(&Call { request, ..call() }).unwrap()).unwrap();
+        for (now, key) in [
+            (r#"{"groups":"some","ids":[7],"loopback":"127.0.0.1/32"}"#, "groups"),
+            (r#"{"groups":"only","ids":[7],"loopback":"10.0.0.0/8"}"#, "loopback"),
+        ] {
+            let changed = sent.replace(r#"{"wrong":"no"}"#, now);
+            assert!(matches!(decode_call(changed.as_bytes()), Err(ProtocolError::Value { key: k, .. }) if k == key));
+        }
+        assert!(matches!(decode_call(sent.replace("wrong", "other").as_bytes()), Err(ProtocolError::Json(_))));
     }
 
     #[test]

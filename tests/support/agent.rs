@@ -3,6 +3,7 @@
 use super::api::Api;
 use super::{Namespace, Node, loopback};
 use istio_cni_otel::domain::identity::TraceId;
+use istio_cni_otel::domain::outbound::Outbound;
 use istio_cni_otel::domain::pod::PodRef;
 use istio_cni_otel::domain::request::{Backend, Bounds, Command as Cni, Conclusion, Request};
 use istio_cni_otel::host::child::killed_with_us;
@@ -212,6 +213,7 @@ pub fn call_for(uid: &str) -> Call {
         netns: "/run/netns/x".into(),
         pod,
         backend: Backend::Auto,
+        outbound: Ok(Outbound::default()),
         bounds,
         links: Vec::new(),
     };

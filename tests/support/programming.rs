@@ -2,6 +2,7 @@
 
 use super::{Addresses, POD4, POD6};
 use istio_cni_otel::domain::failure::Failure;
+use istio_cni_otel::domain::outbound::Outbound;
 use istio_cni_otel::domain::request::{Backend, Bounds};
 use istio_cni_otel::domain::ruleset::{Difference, Ruleset, build};
 use istio_cni_otel::domain::settings::{Mode, Ports, Ranges, RedirectSettings};
@@ -29,6 +30,7 @@ pub fn default_settings() -> RedirectSettings {
         dns_capture: false,
         dual_stack: false,
         invalid_drop: false,
+        outbound: Outbound::default(),
     }
 }
 

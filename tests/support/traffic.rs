@@ -185,12 +185,19 @@ impl Probe {
 
     /// Who answered: `pod:15001 to 10.2.0.9:80`, `peer:53/udp`, `refused` or `timeout`.
     pub fn run(self, namespace: &Namespace) -> String {
-        namespace.run(|| {
-            self.attempt().unwrap_or_else(|errno| match errno {
-                nix::Error::ECONNREFUSED => "refused".to_owned(),
-                nix::Error::EAGAIN | nix::Error::EINPROGRESS | nix::Error::ETIMEDOUT => "timeout".to_owned(),
-                errno => format!("{errno:?}"),
-            })
+        namespace.run(|| self.verdict())
+    }
+
+    /// The same as a user and group with this id; only where [`other_users`] exist.
+    pub fn run_as(self, id: u32, namespace: &Namespace) -> String {
+        namespace.run_as(id, || self.verdict())
+    }
+
+    fn verdict(self) -> String {
+        self.attempt().unwrap_or_else(|errno| match errno {
+            nix::Error::ECONNREFUSED => "refused".to_owned(),
+            nix::Error::EAGAIN | nix::Error::EINPROGRESS | nix::Error::ETIMEDOUT => "timeout".to_owned(),
+            errno => format!("{errno:?}"),
         })
     }
 

@@ -3,20 +3,22 @@
 use super::agent_call::{self, Reached};
 use super::session::{Done, Session};
 use crate::domain::failure::Failure;
-use crate::domain::request::{Answer, Command, Conclusion};
+use crate::domain::request::{Answer, Command, Conclusion, Request};
 use crate::domain::settings::SkipReason;
 use crate::domain::step::Step;
+use crate::host::dry_run::{DRY_RUN_FILE_PATH, DryRun};
 use crate::host::kernel::HostNamespaces;
 use crate::host::netns::{self, OwnNamespace};
 use crate::k8s::kubeconfig;
 use crate::k8s::rest::RestPods;
 use crate::ops::enroll;
+use crate::ops::ports::Namespaces;
 use crate::telemetry::event::{self, Level};
 use crate::telemetry::keys;
 use crate::telemetry::outcome::CallPath;
 use crate::telemetry::story::{Open, attribute};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What the names of the agent's pods begin with.
 const AGENT_POD: &str = "istio-cni-node-";
@@ -58,29 +60,51 @@ fn skipped_without_io(session: &Session<'_>) -> Option<SkipReason> {
 
 fn with_namespace(session: &Session<'_>, command: Command, open: &Open, netns: BorrowedFd<'_>) -> Done {
     let request = session.request(command);
+    if let Some(file) = std::env::var_os(DRY_RUN_FILE_PATH).filter(|path| !path.is_empty()) {
+        return dry_run(session, open, &request, netns, PathBuf::from(file));
+    }
     let (conclusion, path) = match agent_call::call(session, &request, Some(netns), request.bounds.agent_timeout) {
         Reached::Concluded(conclusion) => (conclusion, CallPath::Agent),
-        Reached::Nobody => (alone(session, &request, netns), CallPath::Standalone),
+        Reached::Nobody => (alone(session, &request, netns, &HostNamespaces::EndingThread), CallPath::Standalone),
         Reached::Failed(agent) => {
-            let mut conclusion = alone(session, &request, netns);
+            let mut conclusion = alone(session, &request, netns, &HostNamespaces::EndingThread);
             conclusion.result = conclusion.result.map_err(|failure| after_agent(failure, &agent));
             (conclusion, CallPath::Standalone)
         }
     };
+    learn(session, open, &conclusion);
+    (conclusion.result, path)
+}
+
+/// Takes what was learnt about the pod into the call's span.
+fn learn(session: &Session<'_>, open: &Open, conclusion: &Conclusion) {
     if let Some(uid) = &conclusion.pod_uid {
         session.story.identify(uid);
     }
     for link in &conclusion.links {
         open.link(link);
     }
-    (conclusion.result, path)
 }
 
 /// The same work without the agent.
-fn alone(session: &Session<'_>, request: &crate::domain::request::Request, netns: BorrowedFd<'_>) -> Conclusion {
+fn alone(session: &Session<'_>, request: &Request, netns: BorrowedFd<'_>, namespaces: &dyn Namespaces) -> Conclusion {
     let settings = session.settings();
     let pods = RestPods::new(&session.story, settings.run_dir.join(kubeconfig::FILE_NAME), &settings.pod_namespace);
-    enroll::conclude(&session.story, request, netns, &pods, &HostNamespaces::EndingThread)
+    enroll::conclude(&session.story, request, netns, &pods, namespaces)
+}
+
+/// The same work with nothing programmed. The file is one of this process' own mount namespace, so
+/// the agent is not asked.
+fn dry_run(session: &Session<'_>, open: &Open, request: &Request, netns: BorrowedFd<'_>, file: PathBuf) -> Done {
+    let warning = format!(
+        "{DRY_RUN_FILE_PATH} is set: the rules of this pod are written to {}, nothing is programmed or compared, and \
+         its traffic is not redirected",
+        file.display()
+    );
+    session.say(Level::Warn, &warning);
+    let conclusion = alone(session, request, netns, &DryRun { file });
+    learn(session, open, &conclusion);
+    (conclusion.result, CallPath::Standalone)
 }
 
 /// A failure that names both ways that were tried.

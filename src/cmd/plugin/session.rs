@@ -2,6 +2,7 @@
 //! while there is one.
 
 use super::{add, input, status, teardown};
+use crate::cmd::outbound::outbound_settings;
 use crate::domain::failure::{CODE_ISTIO, Failure};
 use crate::domain::identity::{TraceId, TraceLink};
 use crate::domain::pod::PodRef;
@@ -151,7 +152,8 @@ impl<'a> Session<'a> {
         let Call { container_id, ifname, netns, .. } = self.call.clone();
         let Settings { backend, ref bounds, .. } = *self.settings();
         let (pod, links) = (self.pod.clone(), self.links.borrow().clone());
-        Request { command, container_id, ifname, netns, pod, backend, bounds: bounds.clone(), links }
+        let outbound = outbound_settings(|_| None);
+        Request { command, container_id, ifname, netns, pod, backend, outbound, bounds: bounds.clone(), links }
     }
 
     /// Writes a line in the words of the reference's logs.

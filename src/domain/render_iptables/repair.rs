@@ -30,7 +30,21 @@ pub fn repair_text(ruleset: &Ruleset, family: Family, saved: &str) -> String {
         }
         text.push_str("COMMIT\n");
     }
-    text
+    within_word_limit(&text)
+}
+
+/// The same input with fewer words where a line has more than the tools take, which is 255. They
+/// print one condition on an owner as five words, but also read it as three.
+pub fn within_word_limit(input: &str) -> String {
+    const SAFE: usize = 200;
+    let shorten = |line: &str| {
+        if line.split_whitespace().count() <= SAFE {
+            return line.to_owned();
+        }
+        let joined = line.replace("-m owner", "-mowner");
+        joined.replace("--gid-owner ", "--gid-owner=").replace("--uid-owner ", "--uid-owner=")
+    };
+    input.split_inclusive('\n').map(shorten).collect()
 }
 
 /// The lines of one table: empty all chains of ours, take our rules out of the others, add what is

@@ -1,5 +1,6 @@
 //! Ready-made settings and rulesets for the tests of rendering, comparison and repair.
 
+use crate::domain::outbound::Outbound;
 use crate::domain::ruleset::{Ruleset, build};
 use crate::domain::settings::{Mode, Ports, Ranges, RedirectSettings};
 
@@ -21,6 +22,7 @@ pub fn default_settings() -> RedirectSettings {
         dns_capture: false,
         dual_stack: true,
         invalid_drop: false,
+        outbound: Outbound::default(),
     }
 }
 

@@ -87,6 +87,15 @@ impl Plan<'_> {
         rules
     }
 
+    /// Packets to the loopback addresses, or to any others.
+    pub fn to_localhost(&self, family: Family, not: bool) -> Match {
+        let net = match family {
+            Family::V4 => IpNet::V4(self.settings.outbound.loopback.trunc()),
+            Family::V6 => IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+        };
+        Match::Destination { net, not }
+    }
+
     /// What comes in by an excluded interface leaves `PREROUTING`.
     pub fn excluded_interfaces_inbound(&self) -> Vec<Rule> {
         self.settings.exclude_interfaces.iter().map(|name| Rule::new([in_iface(name)], Action::Return)).collect()
@@ -122,15 +131,6 @@ pub(super) fn not_to_ports(ports: &[u16]) -> [Match; 2] {
 /// Packets to a range; every packet of the family is in a range of length 0.
 fn to_range(range: IpNet) -> Option<Match> {
     (range.prefix_len() > 0).then(|| Match::Destination { net: range.trunc(), not: false })
-}
-
-/// Packets to the loopback address, or to any other.
-pub(super) fn to_localhost(family: Family, not: bool) -> Match {
-    let address = match family {
-        Family::V4 => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        Family::V6 => IpAddr::V6(Ipv6Addr::LOCALHOST),
-    };
-    Match::Destination { net: IpNet::from(address), not }
 }
 
 /// Packets of the proxy to the application.

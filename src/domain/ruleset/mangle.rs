@@ -46,7 +46,7 @@ fn output(plan: &Plan<'_>) -> Vec<Rule> {
     let owners = [Match::Uid { id: settings.proxy_uid, not: false }, Match::Gid { id: settings.proxy_gid, not: false }];
     for owner in owners {
         rules.extend(plan.per_family(|family| {
-            let matches = [to_localhost(family, true), out_iface(LOOPBACK), TCP, owner.clone()];
+            let matches = [plan.to_localhost(family, true), out_iface(LOOPBACK), TCP, owner.clone()];
             Rule::new(matches, Action::SetMark(OUTBOUND_MARK))
         }));
     }
@@ -90,7 +90,7 @@ fn divert(_plan: &Plan<'_>) -> Vec<Rule> {
 /// Packets of a new connection.
 fn deliver(plan: &Plan<'_>) -> Vec<Rule> {
     plan.per_family(|family| {
-        Rule::new([to_localhost(family, true), TCP], Action::Tproxy { port: INBOUND_PORT, mark: INBOUND_MARK })
+        Rule::new([plan.to_localhost(family, true), TCP], Action::Tproxy { port: INBOUND_PORT, mark: INBOUND_MARK })
     })
 }
 

@@ -3,6 +3,7 @@
 use super::build::*;
 use super::{Action, Chain, Match, Proto, Rule};
 use crate::domain::cidr::is_loopback;
+use crate::domain::outbound::OwnerGroups;
 use crate::domain::settings::{Mode, Ports, Ranges};
 use ipnet::IpNet;
 
@@ -78,10 +79,11 @@ fn output_own(plan: &Plan<'_>) -> Vec<Rule> {
     );
     rules.extend(proxy_s_own(plan, &|not| Match::Uid { id: settings.proxy_uid, not }, settings.dns_capture));
     rules.extend(proxy_s_own(plan, &|not| Match::Gid { id: settings.proxy_gid, not }, false));
+    rules.extend(by_owner_group(&settings.outbound.groups));
     if settings.dns_capture {
         rules.push(Rule::new([], jump(Chain::OutputDns)));
     }
-    rules.extend(plan.per_family(|family| Rule::new([to_localhost(family, false)], Action::Return)));
+    rules.extend(plan.per_family(|family| Rule::new([plan.to_localhost(family, false)], Action::Return)));
     rules.extend(plan.per_range(&settings.exclude_ranges_v4, &settings.exclude_ranges_v6, |range| {
         vec![Rule::new(range, Action::Return)]
     }));
@@ -97,7 +99,7 @@ fn output_own(plan: &Plan<'_>) -> Vec<Rule> {
 fn proxy_s_own(plan: &Plan<'_>, owner: &dyn Fn(bool) -> Match, keep_dns: bool) -> Vec<Rule> {
     let kept: &[u16] = if keep_dns { &[DNS_PORT, TUNNEL_PORT] } else { &[TUNNEL_PORT] };
     let mut rules = plan.per_family(|family| {
-        let matches = [to_localhost(family, true), out_iface(LOOPBACK), owner(false)];
+        let matches = [plan.to_localhost(family, true), out_iface(LOOPBACK), owner(false)];
         Rule::new(matches.into_iter().chain(not_to_ports(kept)), jump(Chain::InRedirect))
     });
     // Who asks for a loopback range wants the application's own loopback traffic captured.
@@ -108,6 +110,16 @@ fn proxy_s_own(plan: &Plan<'_>, owner: &dyn Fn(bool) -> Match, keep_dns: bool) -
     }
     rules.push(Rule::new([owner(false)], Action::Return));
     rules
+}
+
+/// Traffic of groups that are not captured leaves: of each that is excluded, or of all that are not
+/// among the included, for which one rule has to name them.
+fn by_owner_group(groups: &OwnerGroups) -> Vec<Rule> {
+    let owner = |not: bool| move |&id: &u32| Match::Gid { id, not };
+    match groups {
+        OwnerGroups::AllBut(ids) => ids.iter().map(owner(false)).map(|of| Rule::new([of], Action::Return)).collect(),
+        OwnerGroups::Only(ids) => vec![Rule::new(ids.iter().map(owner(true)), Action::Return)],
+    }
 }
 
 /// The rules that `rule` makes for all traffic, or for each included range.

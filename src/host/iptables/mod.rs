@@ -9,7 +9,7 @@ mod tool;
 pub use error::IptablesError;
 pub use tool::KernelTables;
 
-use crate::domain::render_iptables::{differences, repair_text};
+use crate::domain::render_iptables::{differences, repair_text, within_word_limit};
 use crate::domain::ruleset::{Difference, Family, Ruleset};
 use crate::host::netns_lock::NetnsLock;
 use run::{Ended, Running, start};
@@ -120,7 +120,7 @@ impl<'a> Iptables<'a> {
                 // Without --noflush a dump restores its tables to exactly what they were.
                 let whole: Vec<String> =
                     state.tool.arguments.iter().filter(|argument| *argument != tool::NOFLUSH).cloned().collect();
-                self.restore(state, &state.saved, &whole)?;
+                self.restore(state, &within_word_limit(&state.saved), &whole)?;
             }
         }
         Ok(())

@@ -31,8 +31,15 @@ fn lower_one(rule: &Rule) -> Vec<Expr> {
     if let Some(only) = rule.family.or_else(|| rule.matches.iter().find_map(family_of)) {
         exprs.extend(family(only));
     }
+    let mut before: Option<&Match> = None;
     for condition in &rule.matches {
         push_match(&mut exprs, condition);
+        // Of several groups in a row, all but the first are compared with what is loaded: a rule
+        // has no room for the most groups that are allowed otherwise.
+        if matches!((before, condition), (Some(Match::Gid { .. }), Match::Gid { .. })) {
+            exprs.remove(exprs.len() - 2);
+        }
+        before = Some(condition);
     }
     exprs.push(Expr::Counter);
     push_action(&mut exprs, &rule.action, rule.family);

@@ -2,6 +2,7 @@
 
 use super::{NftError, Nftables};
 use crate::domain::failure::Classify;
+use crate::domain::outbound::{Outbound, OwnerGroups};
 use crate::domain::ruleset::{Ruleset, build};
 use crate::domain::settings::{Mode, Ports, Ranges, RedirectSettings};
 use crate::domain::step::ErrorType;
@@ -66,6 +67,7 @@ pub(super) fn every_kind_of_rule() -> Ruleset {
         dns_capture: true,
         dual_stack: true,
         invalid_drop: true,
+        outbound: Outbound { groups: OwnerGroups::Only(vec![0, 1]), ..Outbound::default() },
     };
     // The only error is a namespace without addresses.
     let addresses =
