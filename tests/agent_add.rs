@@ -5,7 +5,9 @@ mod support;
 use istio_cni_otel::domain::request::{Answer, Backend, Command};
 use istio_cni_otel::domain::settings::SkipReason;
 use istio_cni_otel::domain::step::{ErrorType, Step};
+use istio_cni_otel::wire::agent::Call;
 use serde_json::{Value, json};
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 use support::agent::{Agent, call_for, make, sandbox};
@@ -164,6 +166,35 @@ fn a_wrong_annotation_is_the_pods_error_and_leaves_no_rule() {
     assert!(sandbox.nft_tables().is_empty());
     let line = agent.wait_for("redirect.decide failed");
     assert_eq!((&line["pod"], &line["k8s.pod.uid"]), (&json!("shop/web-0"), &json!(UID)));
+}
+
+#[test]
+fn a_descriptor_that_is_no_pods_namespace_is_refused_before_anything_is_done() {
+    let (api, node) = (Api::start(), Node::new());
+    api.put(&pod(json!({})));
+    let mut agent = Agent::start(&node, &api);
+    let [file, mount, host] =
+        ["/dev/null", "/proc/self/ns/mnt", "/proc/self/ns/net"].map(|path| File::open(path).unwrap());
+    let refused = |descriptor: &File, change: fn(&mut Call)| {
+        let mut call = call_for(UID);
+        change(&mut call);
+        make(&node, &call, Some(descriptor.as_fd())).result.unwrap_err()
+    };
+    for (descriptor, error_type, words) in [
+        (&file, ErrorType::NetnsInvalid, "/run/netns/x is not a network namespace"),
+        (&mount, ErrorType::NetnsInvalid, "/run/netns/x is a namespace, but not a network namespace"),
+        (&host, ErrorType::NetnsHost, "/run/netns/x is the host's own network namespace"),
+    ] {
+        let failure = refused(descriptor, |_| {});
+        assert_eq!((failure.step, failure.error_type), (Step::NetnsOpen, error_type));
+        assert!(failure.message.contains(words), "{failure:?}");
+        agent.wait_for("netns.open failed after ");
+    }
+    // The runtime may mean it; a file is no namespace for that.
+    let meant = |call: &mut Call| (call.request.command, call.request.own_netns) = (Command::Check, true);
+    assert_eq!(refused(&file, meant).error_type, ErrorType::NetnsInvalid);
+    assert_eq!(refused(&host, meant).step, Step::RulesBuild, "an empty namespace has no address to build for");
+    assert_eq!(api.requests().len(), 1, "the watch and nothing else");
 }
 
 #[test]

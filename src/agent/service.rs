@@ -3,6 +3,7 @@
 use crate::domain::failure::{CODE_ISTIO, Failure};
 use crate::domain::request::{Answer, Backend, Command, Conclusion, Request};
 use crate::domain::step::{ErrorType, Step};
+use crate::host::netns::{self, OwnNamespace};
 use crate::ops::enroll;
 use crate::ops::ports::{Namespaces, PodSource};
 use crate::telemetry::event::Level;
@@ -10,6 +11,7 @@ use crate::telemetry::pipeline::Telemetry;
 use crate::telemetry::story::{Clock, Story};
 use crate::wire::agent::Call;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 /// The code by which the CNI specification calls a plugin unavailable.
 const CODE_UNAVAILABLE: u32 = 50;
@@ -48,9 +50,10 @@ impl Service {
             story.pin(call.trace, parent);
         }
         let mut conclusion = match (request.command, netns) {
-            (Command::Add | Command::Check, Some(netns)) => {
-                enroll::conclude(&story, &request, netns.as_fd(), &*self.pods, &*self.namespaces)
-            }
+            (Command::Add | Command::Check, Some(netns)) => match check(&story, &request, netns) {
+                Ok(()) => enroll::conclude(&story, &request, netns.as_fd(), &*self.pods, &*self.namespaces),
+                Err(failure) => concluded(Err(failure)),
+            },
             (Command::Add | Command::Check, None) => concluded(Err(no_namespace(&request))),
             (Command::Status, _) => concluded(self.status()),
             (Command::Del | Command::Gc, _) => concluded(Ok(Answer::Done)),
@@ -81,6 +84,17 @@ impl Service {
                 .to_owned(),
             retryable: true,
         })
+    }
+}
+
+/// Makes sure that a call's descriptor is a network namespace, and not the host's own, as the
+/// plugin does for its path: whoever called may be another plugin, or none. A descriptor that is
+/// right is no step of its own.
+fn check(story: &Story, request: &Request, netns: &OwnedFd) -> Result<(), Failure> {
+    let own = OwnNamespace::allowed_if(request.own_netns);
+    match netns::check(netns.as_fd(), Path::new(&request.netns), own) {
+        Ok(()) => Ok(()),
+        Err(error) => story.step(Step::NetnsOpen, |_| Err(error)),
     }
 }
 

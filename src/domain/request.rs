@@ -106,6 +106,8 @@ pub struct Request {
     pub ifname: String,
     /// CNI_NETNS as given, for messages; the descriptor travels beside the request.
     pub netns: String,
+    /// Whether the host's own namespace may be given (CNI_NETNS_OVERRIDE).
+    pub own_netns: bool,
     /// The pod.
     pub pod: PodRef,
     /// What programs the rules.

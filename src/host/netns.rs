@@ -84,6 +84,13 @@ impl Classify for NetnsError {
     }
 }
 
+impl OwnNamespace {
+    /// Allowed where this is true.
+    pub fn allowed_if(allowed: bool) -> OwnNamespace {
+        if allowed { OwnNamespace::Allowed } else { OwnNamespace::Refused }
+    }
+}
+
 /// Opens the network namespace at `path` and makes sure that it is one, and whose.
 pub fn open(path: &Path, own: OwnNamespace) -> Result<OwnedFd, NetnsError> {
     // Without O_NONBLOCK a FIFO at that path would hold us up for ever.

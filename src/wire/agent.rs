@@ -131,6 +131,7 @@ mod tests {
                 container_id: "cafe".into(),
                 ifname: "eth0".into(),
                 netns: "/run/netns/a".into(),
+                own_netns: false,
                 pod: PodRef { namespace: "shop".into(), name: "web-0".into(), uid: Some("u-1".into()) },
                 backend: Backend::Iptables,
                 outbound: Ok(Outbound::default()),
@@ -150,6 +151,8 @@ mod tests {
         assert_eq!(decode_call(&bytes).unwrap(), call());
         let pinned = Call { pinned: true, ..call() };
         assert_eq!(decode_call(&encode_call(&pinned).unwrap()).unwrap(), pinned);
+        let own = Call { request: Request { own_netns: true, ..call().request }, ..call() };
+        assert_eq!(decode_call(&encode_call(&own).unwrap()).unwrap(), own);
     }
 
     #[test]

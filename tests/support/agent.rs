@@ -211,6 +211,7 @@ pub fn call_for(uid: &str) -> Call {
         container_id: "cafe".into(),
         ifname: "eth0".into(),
         netns: "/run/netns/x".into(),
+        own_netns: false,
         pod,
         backend: Backend::Auto,
         outbound: Ok(Outbound::default()),

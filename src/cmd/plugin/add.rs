@@ -34,7 +34,7 @@ pub fn run(session: &Session<'_>, command: Command, open: &Open) -> Done {
             "ambient_enabled is set, but ambient mode is not supported: the pod is treated as not ambient",
         );
     }
-    let own = if session.call.own_netns_allowed { OwnNamespace::Allowed } else { OwnNamespace::Refused };
+    let own = OwnNamespace::allowed_if(session.call.own_netns_allowed);
     let opened = session.story.step(Step::NetnsOpen, |_| netns::open(Path::new(&session.call.netns), own));
     match opened {
         Ok(netns) => with_namespace(session, command, open, netns.as_fd()),

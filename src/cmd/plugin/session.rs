@@ -149,11 +149,22 @@ impl<'a> Session<'a> {
 
     /// The request as the agent and the use cases get it.
     pub fn request(&self, command: Command) -> Request {
-        let Call { container_id, ifname, netns, .. } = self.call.clone();
+        let Call { container_id, ifname, netns, own_netns_allowed: own_netns, .. } = self.call.clone();
         let Settings { backend, ref bounds, .. } = *self.settings();
         let (pod, links) = (self.pod.clone(), self.links.borrow().clone());
         let outbound = outbound_settings(|_| None);
-        Request { command, container_id, ifname, netns, pod, backend, outbound, bounds: bounds.clone(), links }
+        Request {
+            command,
+            container_id,
+            ifname,
+            netns,
+            own_netns,
+            pod,
+            backend,
+            outbound,
+            bounds: bounds.clone(),
+            links,
+        }
     }
 
     /// Writes a line in the words of the reference's logs.

@@ -23,6 +23,8 @@ pub(super) struct CallJson {
     ifname: String,
     #[serde(default)]
     netns: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    own_netns: bool,
     namespace: String,
     name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,7 +108,7 @@ impl ConclusionJson {
 
 impl From<&Call> for CallJson {
     fn from(call: &Call) -> Self {
-        let Request { command, container_id, ifname, netns, pod, backend, outbound, bounds, links: _ } =
+        let Request { command, container_id, ifname, netns, own_netns, pod, backend, outbound, bounds, links: _ } =
             call.request.clone();
         CallJson {
             v: VERSION,
@@ -114,6 +116,7 @@ impl From<&Call> for CallJson {
             container_id,
             ifname,
             netns,
+            own_netns,
             namespace: pod.namespace,
             name: pod.name,
             uid: pod.uid,
@@ -140,6 +143,7 @@ impl TryFrom<CallJson> for Call {
                 container_id: json.container_id,
                 ifname: json.ifname,
                 netns: json.netns,
+                own_netns: json.own_netns,
                 pod: PodRef { namespace: json.namespace, name: json.name, uid: json.uid },
                 backend: backend(&json.backend)?,
                 outbound: json.outbound.read()?,
