@@ -97,7 +97,7 @@ fn a_replaced_pod_is_not_taken_for_its_predecessor() {
 }
 
 #[test]
-fn a_sandbox_of_a_pod_that_was_replaced_fails_at_once() {
+fn a_sandbox_of_a_pod_that_was_replaced_fails_soon() {
     let (api, node, sandbox) = (Api::start(), Node::new(), sandbox());
     api.put(&with_uid(OTHER_UID));
     let _agent = Agent::start(&node, &api);
@@ -106,7 +106,7 @@ fn a_sandbox_of_a_pod_that_was_replaced_fails_at_once() {
     let failure = make(&node, &call, Some(sandbox.as_fd())).result.unwrap_err();
     assert_eq!((failure.step, failure.error_type), (Step::PodLookup, ErrorType::PodReplaced));
     assert!(failure.message.contains(UID) && failure.message.contains(OTHER_UID), "{failure}");
-    assert_eq!(api.count("get"), 1);
+    assert!((2..=4).contains(&api.count("get")), "a moment, in which an old view would become new: {failure}");
     assert!(sandbox.nft_tables().is_empty());
 }
 
@@ -129,7 +129,7 @@ fn an_api_server_that_fails_is_named_with_what_it_said() {
         (Fault::Status(403), ErrorType::ApiForbidden, "(403)"),
         (Fault::Status(404), ErrorType::PodNotFound, "(404)"),
         (Fault::Status(500), ErrorType::ApiError, "status 500"),
-        (Fault::Garbage, ErrorType::ApiInvalidResponse, "no pod"),
+        (Fault::Garbage, ErrorType::ApiInvalidResponse, "no pod: "),
         (Fault::Silence, ErrorType::ApiTimeout, "did not answer within"),
     ];
     for (fault, error_type, words) in cases {
@@ -137,7 +137,7 @@ fn an_api_server_that_fails_is_named_with_what_it_said() {
         let started = Instant::now();
         let failure = make(&node, &call_for(UID), Some(sandbox.as_fd())).result.unwrap_err();
         assert_eq!((failure.step, failure.error_type), (Step::PodLookup, error_type), "{fault:?}: {failure}");
-        assert!(failure.message.starts_with("pod shop/web-0 was not got"), "{failure}");
+        assert!(failure.message.starts_with("pod shop/web-0 could not be looked up: "), "{failure}");
         assert!(failure.message.contains(words), "{fault:?}: {failure}");
         assert!(started.elapsed() < Duration::from_secs(10));
     }

@@ -41,7 +41,7 @@ fn ask(api: &ScriptedApi, account: &Path, ca: &Path) -> Result<Pod, ApiError> {
         ca: ca.to_owned(),
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(ApiClient::new(source, |_| {}).pod("shop", "web-0"))
+    runtime.block_on(ApiClient::new(source, |_| {}).pod("shop", "web-0", std::time::Duration::from_secs(10)))
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn every_mood_of_the_api_server_has_its_words_and_its_type() {
         (Reply::Raw(b"garbage\r\n\r\n".into()), ErrorType::ApiInvalidResponse, "something that is not the pod"),
         (Reply::Silence, ErrorType::ApiTimeout, "did not answer within 300 ms (api_timeout_ms)"),
         (Reply::HangUp, ErrorType::ApiUnreachable, "no connection to the API server"),
-        (Reply::Json(200, other.to_string()), ErrorType::PodReplaced, "has UID \"another\" in the API"),
+        (Reply::Json(200, other.to_string()), ErrorType::PodReplaced, "has UID another at the API server"),
     ];
     for (reply, kind, expected) in cases {
         let node = Node::with_api(vec![reply.clone()]);

@@ -209,7 +209,9 @@ fn log_lines_carry_trace_and_span_and_stand_in_the_file_when_the_agent_is_away()
     for key in ["level", "time", "msg", "pod"] {
         assert!(lines.iter().all(|line| line[key].is_string()), "{key} is missing in {text}");
     }
-    assert!(lines.iter().any(|line| line["msg"] == "============= Start auto configuration for web-0 ============="));
+    assert!(
+        lines.iter().any(|line| line["msg"] == "============= Start nftables configuration for web-0 =============")
+    );
 }
 
 #[test]

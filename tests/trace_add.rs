@@ -233,7 +233,7 @@ cni.add (plugin) container.id=cafe error.type=pod_not_found istio_cni.command=ad
   config.parse (plugin)
   netns.open (plugin)
   agent.call (plugin) istio_cni.agent.presence=answered istio_cni.reason=pod_not_found
-    pod.lookup (agent) error.type=pod_not_found
+    pod.lookup (agent) error.type=pod_not_found istio_cni.pod.attempts=3 istio_cni.pod.source=api
       ! THE ERROR
 --
 error istio_cni.step.failed (agent, pod.lookup) error.type=pod_not_found istio_cni.step=pod.lookup | pod.lookup failed after TIME: THE ERROR
@@ -261,7 +261,7 @@ cni.add (plugin) container.id=cafe error.type=pod_replaced istio_cni.command=add
   config.parse (plugin)
   netns.open (plugin)
   agent.call (plugin) istio_cni.agent.presence=answered istio_cni.reason=pod_replaced
-    pod.lookup (agent) error.type=pod_replaced
+    pod.lookup (agent) error.type=pod_replaced istio_cni.pod.attempts=3 istio_cni.pod.source=api
       ! THE ERROR
 --
 error istio_cni.step.failed (agent, pod.lookup) error.type=pod_replaced istio_cni.step=pod.lookup | pod.lookup failed after TIME: THE ERROR

@@ -19,6 +19,11 @@ use support::*;
 use told::Told;
 use world::{World, same};
 
+/// How many pods were got, or not, with this status.
+fn asked(told: &Told, code: &str) -> Option<f64> {
+    told.counter("istio_cni_api_requests_total", &[("verb", "get"), ("resource", "pods"), ("code", code)])
+}
+
 /// Starts an agent, waits until it has taken the spool over, and stops it.
 fn collected(world: &mut World) -> Told {
     world.start_agent();
@@ -60,10 +65,10 @@ cni.add (plugin) container.id=cafe istio_cni.command=add istio_cni.netns=NETNS i
   rules.apply (plugin) istio_cni.rules.backend=nftables istio_cni.rules.changed=false
   rules.verify (plugin) istio_cni.rules.backend=nftables istio_cni.rules.differences=0
 --
-info istio_cni.request.progress (plugin, cni.add) | ============= Start auto configuration for web-0 =============
-info istio_cni.request.progress (plugin, cni.add) | ============= End auto configuration for web-0 =============
-info istio_cni.request.progress (plugin, cni.add) | ============= Start auto configuration for web-0 =============
-info istio_cni.request.progress (plugin, cni.add) | ============= End auto configuration for web-0 =============
+info istio_cni.request.progress (plugin, cni.add) | ============= Start nftables configuration for web-0 =============
+info istio_cni.request.progress (plugin, cni.add) | ============= End nftables configuration for web-0 =============
+info istio_cni.request.progress (plugin, cni.add) | ============= Start nftables configuration for web-0 =============
+info istio_cni.request.progress (plugin, cni.add) | ============= End nftables configuration for web-0 =============
 -- web-0 shop 11111111-2222-4333-8444-555555555555
 "#,
     );
@@ -71,6 +76,7 @@ info istio_cni.request.progress (plugin, cni.add) | ============= End auto confi
     assert_eq!(told.counter("istio_cni_requests_total", &labels), Some(2.0));
     let step = [("step", "rules.apply"), ("outcome", "done")];
     assert_eq!(told.histogram("istio_cni_step_duration_seconds", &step).unwrap().0, 2);
+    assert_eq!(asked(&told, "200"), Some(2.0));
     let again = collected(&mut world);
     let adds = again.spans.iter().filter(|(_, span)| span.name == "cni.add").count();
     assert_eq!(adds, 2, "the agent after it has nothing more to tell");
@@ -115,8 +121,8 @@ cni.add (plugin) container.id=cafe istio_cni.command=add istio_cni.netns=NETNS i
 --
 info istio_cni.request.progress (agent, agent.call) | ============= Start nftables configuration for web-0 =============
 info istio_cni.request.progress (agent, agent.call) | ============= End nftables configuration for web-0 =============
-info istio_cni.request.progress (plugin, cni.add) | ============= Start auto configuration for web-0 =============
-info istio_cni.request.progress (plugin, cni.add) | ============= End auto configuration for web-0 =============
+info istio_cni.request.progress (plugin, cni.add) | ============= Start nftables configuration for web-0 =============
+info istio_cni.request.progress (plugin, cni.add) | ============= End nftables configuration for web-0 =============
 -- web-0 shop 11111111-2222-4333-8444-555555555555
 "#,
     );
@@ -148,8 +154,8 @@ cni.add (plugin) container.id=cafe istio_cni.command=add istio_cni.netns=NETNS i
   rules.verify (plugin) istio_cni.rules.backend=nftables istio_cni.rules.differences=0
 --
 error istio_cni.step.failed (plugin, agent.call) error.type=ERROR_TYPE istio_cni.step=agent.call | agent.call failed after TIME: ERROR
-info istio_cni.request.progress (plugin, cni.add) | ============= Start auto configuration for web-0 =============
-info istio_cni.request.progress (plugin, cni.add) | ============= End auto configuration for web-0 =============
+info istio_cni.request.progress (plugin, cni.add) | ============= Start nftables configuration for web-0 =============
+info istio_cni.request.progress (plugin, cni.add) | ============= End nftables configuration for web-0 =============
 -- web-0 shop 11111111-2222-4333-8444-555555555555
 "#;
 
@@ -209,11 +215,11 @@ cni.add (plugin) container.id=cafe error.type=pod_not_found istio_cni.command=ad
   config.parse (plugin)
   netns.open (plugin)
   agent.call (plugin) istio_cni.agent.presence=absent
-  pod.lookup (plugin) error.type=pod_not_found
+  pod.lookup (plugin) error.type=pod_not_found istio_cni.pod.attempts=2 istio_cni.pod.source=api
     ! THE ERROR
 --
 warn istio_cni.request.progress (plugin, pod.lookup) | in a degraded state and web-0 is not a CNI pod, podNamespace: shop, conf pod namespace: istio-system
-error istio_cni.request.progress (plugin, pod.lookup) | Failed to get pod info: the API server API knows no pod shop/web-0 (404: the stand-in says 404): it was deleted, or its object has not arrived yet
+error istio_cni.request.progress (plugin, pod.lookup) | Failed to get pod info: THE ERROR
 error istio_cni.step.failed (plugin, pod.lookup) error.type=pod_not_found istio_cni.step=pod.lookup | pod.lookup failed after TIME: THE ERROR
 error istio_cni.request.progress (plugin, cni.add) | istio-cni cmdAdd error: THE ERROR; step pod.lookup, trace 11111111222243338444555555555555
 error istio_cni.request.failed (plugin, cni.add) error.type=pod_not_found | istio-cni failed with: THE ERROR; step pod.lookup, trace 11111111222243338444555555555555
@@ -222,4 +228,5 @@ error istio_cni.request.failed (plugin, cni.add) error.type=pod_not_found | isti
     );
     let labels = [("command", "add"), ("outcome", "failed"), ("path", "standalone"), ("reason", "pod_not_found")];
     assert_eq!(told.counter("istio_cni_requests_total", &labels), Some(1.0));
+    assert_eq!(asked(&told, "404"), Some(2.0), "the plugin's requests are counted by the agent");
 }

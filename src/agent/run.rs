@@ -86,7 +86,7 @@ impl Running {
     fn client(&self, source: crate::k8s::client::ApiSource) -> ApiClient {
         let telemetry = self.telemetry.clone();
         ApiClient::new(source, move |asked| {
-            telemetry.metrics().api_request(asked.verb, asked.resource, asked.code);
+            telemetry.metrics().api_requests(asked, 1);
         })
     }
 

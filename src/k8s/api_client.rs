@@ -79,15 +79,24 @@ impl Classify for RequestError {
     }
 }
 
-/// Gets a pod. The whole exchange, name resolution and TLS included, ends within `limit`.
-pub fn get_pod(access: &ApiAccess, namespace: &str, name: &str, limit: Duration) -> Result<PodFacts, RequestError> {
+/// Gets a pod. The whole exchange, name resolution and TLS included, ends within `limit`. `counted`
+/// hears of the request, if one was made, and of the HTTP status, if there was an answer.
+pub fn get_pod(
+    access: &ApiAccess,
+    namespace: &str,
+    name: &str,
+    limit: Duration,
+    counted: impl Fn(Option<u16>),
+) -> Result<PodFacts, RequestError> {
     let call = Exchange { access, namespace, name, limit };
     let url = format!("{}/api/v1/namespaces/{}/pods/{}", access.server, escaped(namespace), escaped(name));
     let mut request = call.agent()?.get(&url);
     if let Some(authorization) = &access.authorization {
         request = request.header("Authorization", authorization);
     }
-    let mut response = request.call().map_err(|error| call.transport_error(error))?;
+    let response = request.call();
+    counted(response.as_ref().ok().map(|response| response.status().as_u16()));
+    let mut response = response.map_err(|error| call.transport_error(error))?;
     let status = response.status().as_u16();
     if status != 200 {
         let body = response.body_mut().with_config().limit(MAX_STATUS).read_to_vec();

@@ -3,6 +3,7 @@
 
 use super::error::ApiError;
 use super::pod::Pod;
+use crate::telemetry::api_request::ApiRequest;
 use futures::{Stream, StreamExt};
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
@@ -31,22 +32,11 @@ pub enum ApiSource {
     InCluster { host: String, port: u16, account: PathBuf, ca: PathBuf },
 }
 
-/// One finished request, for whoever counts.
-#[derive(Clone, Copy, Debug)]
-pub struct Asked {
-    /// `get`, `list` or `watch`.
-    pub verb: &'static str,
-    /// `pods`.
-    pub resource: &'static str,
-    /// The HTTP status, when there was an answer.
-    pub code: Option<u16>,
-}
-
 /// The API server, as the agent asks it.
 pub struct ApiClient {
     source: ApiSource,
     made: Mutex<Option<(kube::Client, Instant)>>,
-    counted: Box<dyn Fn(Asked) + Send + Sync>,
+    counted: Box<dyn Fn(ApiRequest) + Send + Sync>,
 }
 
 /// A page of a list.
@@ -70,19 +60,25 @@ pub struct PageMetadata {
 
 impl ApiClient {
     /// Makes the client later, from `source`; `counted` sees every request.
-    pub fn new(source: ApiSource, counted: impl Fn(Asked) + Send + Sync + 'static) -> ApiClient {
+    pub fn new(source: ApiSource, counted: impl Fn(ApiRequest) + Send + Sync + 'static) -> ApiClient {
         ApiClient { source, made: Mutex::default(), counted: Box::new(counted) }
     }
 
-    /// One pod, as it is now.
-    pub async fn pod(&self, namespace: &str, name: &str) -> Result<Pod, ApiError> {
+    /// One pod, as it is now, within `limit`.
+    pub async fn pod(&self, namespace: &str, name: &str, limit: Duration) -> Result<Pod, ApiError> {
         if !is_name(namespace) || !is_name(name) {
             return Err(ApiError::NoName { namespace: namespace.to_owned(), name: name.to_owned() });
         }
         let path = Request::new(format!("/api/v1/namespaces/{namespace}/pods"));
         let request = path.get(name, &GetParams::default()).map_err(ApiError::request)?;
-        let client = self.client().await?;
-        self.counting("get", client.request::<Pod>(request).await)
+        let ask = async {
+            let client = self.client().await?;
+            Ok::<_, ApiError>(client.request::<Pod>(request).await.map_err(ApiError::from))
+        };
+        match tokio::time::timeout(limit, ask).await {
+            Ok(answer) => self.counting("get", answer?),
+            Err(_) => self.counting("get", Err(ApiError::Timeout { limit })),
+        }
     }
 
     /// A page of this node's pods; `next` is the mark that the page before ended with.
@@ -93,7 +89,7 @@ impl ApiClient {
         }
         let request = Request::new(PODS).list(&params).map_err(ApiError::request)?;
         let client = self.client().await?;
-        self.counting("list", client.request::<Page>(request).await)
+        self.counting("list", client.request::<Page>(request).await.map_err(ApiError::from))
     }
 
     /// Changes of this node's pods since `version`; without one, all of them first, then changes.
@@ -109,17 +105,16 @@ impl ApiClient {
         }
         let request = Request::new(PODS).watch(&params, version.unwrap_or_default()).map_err(ApiError::request)?;
         let client = self.client().await?;
-        let stream = self.counting("watch", client.request_events::<Pod>(request).await)?;
+        let stream = self.counting("watch", client.request_events::<Pod>(request).await.map_err(ApiError::from))?;
         Ok(stream.map(|event| event.map_err(ApiError::from)))
     }
 
-    fn counting<T>(&self, verb: &'static str, result: kube::Result<T>) -> Result<T, ApiError> {
-        let result = result.map_err(ApiError::from);
+    fn counting<T>(&self, verb: &'static str, result: Result<T, ApiError>) -> Result<T, ApiError> {
         let code = match &result {
             Ok(_) => Some(200),
             Err(error) => error.http_status(),
         };
-        (self.counted)(Asked { verb, resource: "pods", code });
+        (self.counted)(ApiRequest { verb, resource: "pods", code });
         if let Err(ApiError::Unauthorized { .. }) = &result {
             self.forget();
         }

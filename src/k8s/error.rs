@@ -30,13 +30,17 @@ pub enum ApiError {
     Forbidden { message: String },
     #[error("the API server knows no such pod (404): {message}")]
     NotFound { message: String },
-    #[error("the API server answered with status {code}: {message}")]
+    #[error("the API server answered with status {code}: {message}; check its health and its log")]
     Status { code: u16, message: String },
-    #[error("the API server answered something that is no pod: {reason}")]
+    #[error(
+        "the API server answered something that is no pod: {reason}; check that it is one, and nothing in between answers"
+    )]
     Invalid { reason: String },
-    #[error("the API server did not answer within {limit:.1?}")]
+    #[error(
+        "the API server did not answer within {limit:.1?}: check its load, and the network between this node and it"
+    )]
     Timeout { limit: Duration },
-    #[error("the API server cannot be reached")]
+    #[error("the API server cannot be reached: check the network between this node and it")]
     Unreachable { source: kube::Error },
     #[error("the request could not be made")]
     Request { source: kube::core::request::Error },

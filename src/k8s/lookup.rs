@@ -1,14 +1,13 @@
-//! Finding the pod that a runtime means: the cache, a moment's wait for the watch, then the API
-//! server, again and again within the request's bounds.
+//! Finding the pod that a runtime means, in the agent: the cache, a moment's wait for the watch, then
+//! the API server.
 
 use super::cache::PodCache;
 use super::client::ApiClient;
 use super::error::ApiError;
-use crate::domain::failure::Classify;
+use super::search::{Start, Ways, search};
 use crate::domain::pod::{PodFacts, PodRef};
 use crate::domain::request::Bounds;
-use crate::domain::step::ErrorType;
-use crate::ops::ports::{BoxedError, FoundPod, PodSource};
+use crate::ops::ports::{BoxedError, Lookup, PodSource};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,9 +36,7 @@ impl BlockingApi {
 
 impl AskApi for BlockingApi {
     fn pod(&self, namespace: &str, name: &str, limit: Duration) -> Result<PodFacts, ApiError> {
-        let asked =
-            self.runtime.block_on(async { tokio::time::timeout(limit, self.client.pod(namespace, name)).await });
-        let pod = asked.map_err(|_| ApiError::Timeout { limit })??;
+        let pod = self.runtime.block_on(self.client.pod(namespace, name, limit))?;
         if pod.metadata.uid.is_empty() || pod.metadata.name != name {
             return Err(ApiError::Invalid { reason: "it has no UID, or another name".to_owned() });
         }
@@ -58,116 +55,40 @@ impl Pods {
     pub fn new(cache: Arc<PodCache>, api: impl AskApi + 'static) -> Pods {
         Pods { cache, api: Box::new(api) }
     }
-
-    fn ask(&self, wanted: &PodRef, limit: Duration) -> Result<PodFacts, LookupError> {
-        let facts = self.api.pod(&wanted.namespace, &wanted.name, limit).map_err(|source| LookupError::Api {
-            namespace: wanted.namespace.clone(),
-            name: wanted.name.clone(),
-            asked: 1,
-            after: limit,
-            source: Box::new(source),
-        })?;
-        if facts.is(wanted) { Ok(facts) } else { Err(LookupError::replaced(wanted, facts.uid)) }
-    }
 }
 
 impl PodSource for Pods {
-    fn find(&self, pod: &PodRef, bounds: &Bounds) -> Result<FoundPod, BoxedError> {
-        let cached = |facts: Arc<PodFacts>, attempts| FoundPod { facts: (*facts).clone(), source: "cache", attempts };
+    fn find(&self, pod: &PodRef, bounds: &Bounds) -> Lookup {
         let started = Instant::now();
-        let end = started + longest(bounds);
-        if let Some(facts) = self.cache.wait_for_watch(pod, started + WATCH_GRACE.min(longest(bounds))) {
-            return Ok(cached(facts, 1));
+        // Never so long that the plugin has given the agent up meanwhile.
+        let most = bounds.agent_timeout.mul_f64(0.8);
+        if let Some(facts) = self.cache.wait_for_watch(pod, started + WATCH_GRACE.min(most)) {
+            return Lookup { source: "cache", attempts: 1, found: Ok((*facts).clone()) };
         }
-        let mut attempts = 1;
-        loop {
-            if self.cache.is_closed() {
-                return Err(BoxedError::new(LookupError::Stopping));
-            }
-            attempts += 1;
-            let limit = bounds.api_timeout.min(end.saturating_duration_since(Instant::now()));
-            let error = match self.ask(pod, limit) {
-                Ok(facts) => return Ok(FoundPod { facts, source: "api", attempts }),
-                Err(error) => error,
-            };
-            let last =
-                attempts > bounds.pod_attempts || !error.retryable() || Instant::now() + bounds.pod_interval >= end;
-            if last {
-                return Err(BoxedError::new(error.after(attempts - 1, started.elapsed())));
-            }
-            // The watch may bring the pod before the pause is over.
-            if let Some(facts) = self.cache.wait(pod, Instant::now() + bounds.pod_interval) {
-                return Ok(cached(facts, attempts));
-            }
-        }
+        search(self, pod, bounds, &Start { at: started, looked: 1, grace: WATCH_GRACE, end: Some(started + most) })
     }
 }
 
-/// How long a lookup may take in all: its attempts and pauses, and one request that hangs, but never
-/// so long that the plugin has given the agent up meanwhile.
-fn longest(bounds: &Bounds) -> Duration {
-    let attempts = bounds.pod_interval.saturating_mul(bounds.pod_attempts);
-    let requests = bounds.api_timeout.saturating_mul(2);
-    attempts.saturating_add(requests).saturating_add(WATCH_GRACE).min(bounds.agent_timeout.mul_f64(0.8))
-}
-
-/// Why one attempt to find a pod failed.
-#[derive(Debug, thiserror::Error)]
-pub enum LookupError {
-    #[error("pod {namespace}/{name} was not got, asked for {asked} times in {after:.1?}")]
-    Api { namespace: String, name: String, asked: u32, after: Duration, source: Box<ApiError> },
-    #[error(
-        "pod {namespace}/{name} has UID {found} at the API server, but the runtime sets up the one with UID {wanted}: it was replaced meanwhile, and the runtime will call again for the new one"
-    )]
-    Replaced { namespace: String, name: String, wanted: String, found: String },
-    #[error("the node agent is stopping; the request can be made again")]
-    Stopping,
-}
-
-impl LookupError {
-    fn replaced(wanted: &PodRef, found: String) -> LookupError {
-        LookupError::Replaced {
-            namespace: wanted.namespace.clone(),
-            name: wanted.name.clone(),
-            wanted: wanted.uid.clone().unwrap_or_default(),
-            found,
-        }
+impl Ways for Pods {
+    fn ask(&self, pod: &PodRef, limit: Duration) -> Result<PodFacts, BoxedError> {
+        self.api.pod(&pod.namespace, &pod.name, limit).map_err(BoxedError::new)
     }
 
-    /// The error with all the attempts that were made.
-    fn after(self, times: u32, time: Duration) -> LookupError {
-        match self {
-            LookupError::Api { namespace, name, source, .. } => {
-                LookupError::Api { namespace, name, asked: times, after: time, source }
-            }
-            other => other,
-        }
-    }
-}
-
-impl Classify for LookupError {
-    fn error_type(&self) -> ErrorType {
-        match self {
-            LookupError::Api { source, .. } => source.error_type(),
-            LookupError::Replaced { .. } => ErrorType::PodReplaced,
-            LookupError::Stopping => ErrorType::AgentBusy,
-        }
+    /// The watch may bring the pod before the pause is over.
+    fn pause(&self, pod: &PodRef, until: Instant) -> Option<PodFacts> {
+        self.cache.wait(pod, until).map(|facts| (*facts).clone())
     }
 
-    /// A static pod's mirror is replaced a moment after the pod itself, so that is waited for. The
-    /// runtime knows a static pod by the hash of its configuration, which has no dashes.
-    fn retryable(&self) -> bool {
-        match self {
-            LookupError::Api { source, .. } => source.retryable(),
-            LookupError::Replaced { wanted, .. } => !wanted.contains('-'),
-            LookupError::Stopping => true,
-        }
+    fn is_stopping(&self) -> bool {
+        self.cache.is_closed()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::failure::Classify;
+    use crate::domain::step::ErrorType;
     use std::sync::Mutex;
 
     /// Answers with what it was given, in order; the last answer again and again.
@@ -201,38 +122,26 @@ mod tests {
     fn a_cached_pod_costs_no_request() {
         let cache = Arc::new(PodCache::default());
         cache.put(pod("u-1"));
-        let found = pods(&cache, &[Err(500)]).find(&wanted("u-1"), &bounds()).unwrap();
-        assert_eq!((found.source, found.attempts), ("cache", 1));
+        let found = pods(&cache, &[Err(500)]).find(&wanted("u-1"), &bounds());
+        assert_eq!((found.source, found.attempts, found.found.is_ok()), ("cache", 1, true));
     }
 
     #[test]
     fn a_pod_that_is_not_cached_is_asked_for() {
         let cache = Arc::new(PodCache::default());
         cache.put(pod("u-0"));
-        let found = pods(&cache, &[Ok(pod("u-1"))]).find(&wanted("u-1"), &bounds()).unwrap();
-        assert_eq!((found.source, found.attempts, found.facts.uid.as_str()), ("api", 2, "u-1"));
+        let found = pods(&cache, &[Ok(pod("u-1"))]).find(&wanted("u-1"), &bounds());
+        assert_eq!((found.source, found.attempts, found.found.unwrap().uid.as_str()), ("api", 2, "u-1"));
     }
 
     #[test]
-    fn a_passing_trouble_is_retried_and_a_lasting_one_named() {
+    fn a_lasting_trouble_is_named_with_all_attempts() {
         let cache = Arc::new(PodCache::default());
-        let found = pods(&cache, &[Err(500), Err(404), Ok(pod("u-1"))]).find(&wanted("u-1"), &bounds()).unwrap();
-        assert_eq!(found.attempts, 4);
-        let error = pods(&cache, &[Err(403)]).find(&wanted("u-1"), &bounds()).err().unwrap();
+        let lookup = pods(&cache, &[Err(403)]).find(&wanted("u-1"), &bounds());
+        assert_eq!((lookup.source, lookup.attempts), ("api", 4), "the cache, and three requests");
+        let error = lookup.found.err().unwrap();
         assert_eq!(error.error_type(), ErrorType::ApiForbidden);
-        assert!(error.to_string().starts_with("pod shop/web-0 was not got, asked for 3 times"), "{error}");
-    }
-
-    #[test]
-    fn a_replaced_pod_is_an_answer_at_once_but_a_mirror_pod_is_waited_for() {
-        let cache = Arc::new(PodCache::default());
-        let script = [Ok(pod("u-2")), Ok(pod("u-1"))];
-        let error = pods(&cache, &script).find(&wanted("u-1"), &bounds()).err().unwrap();
-        assert_eq!(error.error_type(), ErrorType::PodReplaced);
-        let mut mirror = pod("u-1");
-        mirror.annotations.insert(PodFacts::CONFIG_HASH.into(), "b0a1".into());
-        let found = pods(&cache, &[Ok(pod("u-2")), Ok(mirror)]).find(&wanted("b0a1"), &bounds()).unwrap();
-        assert_eq!(found.attempts, 3);
+        assert!(error.to_string().contains(" (asked 3 times in 0."), "{error}");
     }
 
     #[test]
@@ -242,12 +151,15 @@ mod tests {
         let waiting = {
             let pods = pods(&cache, &[Err(404)]);
             let patient = patient.clone();
-            std::thread::spawn(move || pods.find(&wanted("u-1"), &patient).map(|found| found.source))
+            std::thread::spawn(move || pods.find(&wanted("u-1"), &patient))
         };
         cache.put(pod("u-1"));
-        assert_eq!(waiting.join().unwrap().unwrap(), "cache");
+        let lookup = waiting.join().unwrap();
+        assert_eq!((lookup.source, lookup.found.is_ok()), ("cache", true));
         cache.close();
-        let error = pods(&cache, &[Err(404)]).find(&wanted("u-9"), &patient).err().unwrap();
+        let lookup = pods(&cache, &[Err(404)]).find(&wanted("u-9"), &patient);
+        assert_eq!((lookup.source, lookup.attempts), ("cache", 1), "nobody is asked any more");
+        let error = lookup.found.err().unwrap();
         assert_eq!(error.error_type(), ErrorType::AgentBusy);
     }
 }

@@ -8,4 +8,5 @@ pub mod kubeconfig;
 pub mod lookup;
 pub mod pod;
 pub mod rest;
+pub mod search;
 pub mod watch;

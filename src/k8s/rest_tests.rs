@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::identity::TraceId;
+use crate::domain::step::ErrorType;
 use crate::telemetry::story::Clock;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -47,7 +48,7 @@ fn kubeconfig(cluster: &str, user: &str) -> tempfile::TempDir {
 }
 
 /// Looks for the pod, and also gives the log messages.
-fn find(directory: &tempfile::TempDir, pod: &PodRef, bounds: &Bounds) -> (Result<FoundPod, BoxedError>, Vec<String>) {
+fn find(directory: &tempfile::TempDir, pod: &PodRef, bounds: &Bounds) -> (Lookup, Vec<String>) {
     let story = Story::begin(Clock::start(), TraceId::of_pod(UID), None, pod.clone(), Level::Debug, None);
     let pods = RestPods::new(&story, directory.path().join(kubeconfig::FILE_NAME), "istio-system");
     let found = pods.find(pod, bounds);
@@ -59,7 +60,7 @@ fn find(directory: &tempfile::TempDir, pod: &PodRef, bounds: &Bounds) -> (Result
 fn failure(script: Vec<Reply>, attempts: u32) -> (ErrorType, String, usize) {
     let api = ScriptedApi::http(script);
     let directory = kubeconfig(&format!("server: 'http://{}'", api.address), "token: t");
-    let error = find(&directory, &wanted(UID), &bounds(attempts)).0.err().expect("the lookup fails");
+    let error = find(&directory, &wanted(UID), &bounds(attempts)).0.found.err().expect("the lookup fails");
     (error.error_type(), error.to_string(), api.requests().len())
 }
 
@@ -67,8 +68,8 @@ fn failure(script: Vec<Reply>, attempts: u32) -> (ErrorType, String, usize) {
 fn the_pod_is_got_with_token_and_user_agent() {
     let api = ScriptedApi::http(vec![pod_json(UID)]);
     let directory = kubeconfig(&format!("server: 'http://{}/base'", api.address), "token: t-1");
-    let found = find(&directory, &wanted(UID), &bounds(1)).0.unwrap();
-    assert_eq!((found.facts.uid.as_str(), found.source, found.attempts), (UID, "api", 1));
+    let Lookup { source, attempts, found } = find(&directory, &wanted(UID), &bounds(1)).0;
+    assert_eq!((found.unwrap().uid.as_str(), source, attempts), (UID, "api", 1));
     let [head] = &api.requests()[..] else { panic!("one request") };
     let head = head.to_ascii_lowercase();
     assert!(head.starts_with("get /base/api/v1/namespaces/shop/pods/web-0 http/1.1\r\n"), "{head}");
@@ -82,7 +83,7 @@ fn names_cannot_leave_their_place_in_the_path() {
     let api = ScriptedApi::http(vec![status(404, "")]);
     let directory = kubeconfig(&format!("server: 'http://{}'", api.address), "");
     let pod = PodRef { namespace: "a/../b?c".into(), name: "x y#\u{e4}\r\n".into(), uid: None };
-    assert!(find(&directory, &pod, &bounds(1)).0.is_err());
+    assert!(find(&directory, &pod, &bounds(1)).0.found.is_err());
     let head = api.requests().remove(0);
     assert!(head.starts_with("GET /api/v1/namespaces/a%2F..%2Fb%3Fc/pods/x%20y%23%C3%A4%0D%0A HTTP"), "{head}");
 }
@@ -93,7 +94,7 @@ fn a_pod_that_comes_late_is_waited_for() {
         ScriptedApi::http(vec![status(404, "x"), Reply::HangUp, status(500, "y"), pod_json("other"), pod_json(UID)]);
     let directory = kubeconfig(&format!("server: 'http://{}'", api.address), "");
     let (found, logs) = find(&directory, &wanted(UID), &bounds(9));
-    assert_eq!(found.unwrap().attempts, 5);
+    assert_eq!((found.attempts, found.found.is_ok()), (5, true));
     let retries = logs.iter().filter(|line| line.starts_with("debug") && line.contains("Failed to get pod info: "));
     assert_eq!(retries.count(), 4, "{logs:?}");
     let degraded =
@@ -108,7 +109,7 @@ fn a_static_pod_is_known_by_its_hash_and_a_runtime_without_uid_is_believed() {
     let api = ScriptedApi::http(vec![Reply::Json(200, mirror.to_string())]);
     let directory = kubeconfig(&format!("server: 'http://{}'", api.address), "");
     for pod in [wanted("abc"), wanted(UID), PodRef { uid: None, ..wanted("") }] {
-        assert!(find(&directory, &pod, &bounds(1)).0.is_ok(), "{pod:?}");
+        assert!(find(&directory, &pod, &bounds(1)).0.found.is_ok(), "{pod:?}");
     }
 }
 
@@ -153,7 +154,7 @@ fn every_refusal_has_its_type_and_says_what_to_do() {
         (
             pod_json("other"),
             ErrorType::PodReplaced,
-            "has UID \"other\" in the API, but the runtime asks for UID \"11111111-",
+            "has UID other at the API server, but the runtime sets up the one with UID 11111111-",
         ),
     ];
     for (reply, kind, expected) in cases {
@@ -190,7 +191,7 @@ fn an_answer_that_breaks_off_is_no_pod() {
 fn nobody_listening_is_unreachable() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let directory = kubeconfig(&format!("server: 'http://{free}'"), "");
-    let error = find(&directory, &wanted(UID), &bounds(2)).0.err().unwrap();
+    let error = find(&directory, &wanted(UID), &bounds(2)).0.found.err().unwrap();
     assert_eq!(error.error_type(), ErrorType::ApiUnreachable);
     assert!(error.to_string().contains("check that it can be reached from this node"), "{error}");
 }
@@ -199,7 +200,7 @@ fn nobody_listening_is_unreachable() {
 fn an_unusable_kubeconfig_ends_the_lookup_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let (found, logs) = find(&directory, &wanted(UID), &bounds(1000));
-    assert_eq!(found.err().unwrap().error_type(), ErrorType::KubeconfigMissing);
+    assert_eq!(found.found.err().unwrap().error_type(), ErrorType::KubeconfigMissing);
     assert!(logs[0].contains("Failed setting up kubernetes client with kubeconfig "), "{logs:?}");
     assert_eq!(logs.len(), 1);
 }
@@ -233,10 +234,10 @@ fn server_tls(client_certificate: bool) -> Arc<rustls::ServerConfig> {
     Arc::new(builder.with_single_cert(chain, key).unwrap())
 }
 
-fn over_tls(address: &str, cluster: &str, user: &str, client_certificate: bool) -> Result<FoundPod, BoxedError> {
+fn over_tls(address: &str, cluster: &str, user: &str, client_certificate: bool) -> Result<PodFacts, BoxedError> {
     let api = ScriptedApi::serve(address, vec![pod_json(UID)], Some(server_tls(client_certificate)));
     let directory = kubeconfig(&format!("server: 'https://{}', {cluster}", api.address), user);
-    find(&directory, &wanted(UID), &Bounds { api_timeout: Duration::from_secs(5), ..bounds(1) }).0
+    find(&directory, &wanted(UID), &Bounds { api_timeout: Duration::from_secs(5), ..bounds(1) }).0.found
 }
 
 #[test]

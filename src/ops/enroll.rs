@@ -1,12 +1,12 @@
 //! ADD and CHECK of one pod: look it up, decide, build its rules, program or compare them. The
 //! same sequence runs inside the agent and, without one, inside the plugin.
 
-use super::ports::{Applied, BoxedError, Namespaces, PodKernel, PodSource};
+use super::ports::{Applied, BoxedError, Lookup, Namespaces, PodKernel, PodSource};
 use crate::domain::decision::{Decision, decide, warnings};
 use crate::domain::failure::{Classify, Failure};
 use crate::domain::identity::TraceLink;
 use crate::domain::pod::PodFacts;
-use crate::domain::request::{Answer, Command, Conclusion, Request};
+use crate::domain::request::{Answer, Backend, Command, Conclusion, Request};
 use crate::domain::ruleset::{Difference, Ruleset, build};
 use crate::domain::settings::RedirectSettings;
 use crate::domain::step::{ErrorType, Step};
@@ -67,13 +67,14 @@ fn enroll(
         story.log(Level::Warn, event::POD_SWITCH_UNREADABLE, &warning.message, attributes);
     }
     let command = request.command;
-    let announce = |edge: &str| {
+    let announce = |edge: &str, backend: Backend| {
         if command == Command::Add {
-            let (backend, name) = (request.backend.name(), &pod.name);
+            let (backend, name) = (backend.name(), &pod.name);
             say(story, Level::Info, &format!("============= {edge} {backend} configuration for {name} ============="));
         }
     };
-    announce("Start");
+    // Where the kernel decides, nftables is tried first; the end names what was used.
+    announce("Start", if request.backend == Backend::Auto { Backend::Nftables } else { request.backend });
     let entered = namespaces.inside(
         netns,
         request.backend,
@@ -89,7 +90,7 @@ fn enroll(
         Ok(result) => result?,
         Err(error) => return story.step(Step::NetnsOpen, |_| Err::<Answer, BoxedError>(error)),
     };
-    announce("End");
+    announce("End", applied.backend);
     Ok(Answer::Enrolled { backend: applied.backend, changed: applied.changed })
 }
 
@@ -99,10 +100,10 @@ fn say(story: &Story, level: Level, text: &str) {
 }
 
 fn look_up(open: &Open, request: &Request, pods: &dyn PodSource) -> Result<PodFacts, BoxedError> {
-    let found = pods.find(&request.pod, &request.bounds)?;
-    open.set(keys::POD_SOURCE, found.source);
-    open.set(keys::POD_ATTEMPTS, found.attempts as usize);
-    Ok(found.facts)
+    let Lookup { source, attempts, found } = pods.find(&request.pod, &request.bounds);
+    open.set(keys::POD_SOURCE, source);
+    open.set(keys::POD_ATTEMPTS, attempts as usize);
+    found
 }
 
 /// Decides; what the node says about outbound traffic is looked at only for a pod that gets rules.
@@ -149,11 +150,7 @@ fn build_rules(story: &Story, kernel: &mut dyn PodKernel, settings: &RedirectSet
     })
 }
 
-fn verify(
-    story: &Story,
-    kernel: &mut dyn PodKernel,
-    rules: &Ruleset,
-) -> Result<crate::domain::request::Backend, Failure> {
+fn verify(story: &Story, kernel: &mut dyn PodKernel, rules: &Ruleset) -> Result<Backend, Failure> {
     story.step(Step::RulesVerify, |open| {
         let (backend, differences) = kernel.differences(rules)?;
         open.set(keys::RULES_BACKEND, backend.name());

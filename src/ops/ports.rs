@@ -48,16 +48,17 @@ impl Classify for BoxedError {
 /// Where a pod's API object comes from: the agent's cache, or the API server.
 pub trait PodSource: Sync {
     /// Finds the pod that the runtime means, with the same UID, within the bounds.
-    fn find(&self, pod: &PodRef, bounds: &Bounds) -> Result<FoundPod, BoxedError>;
+    fn find(&self, pod: &PodRef, bounds: &Bounds) -> Lookup;
 }
 
-/// A pod, and how it was found.
-pub struct FoundPod {
-    pub facts: PodFacts,
-    /// `cache` or `api`.
+/// What a lookup came to, and how.
+pub struct Lookup {
+    /// `cache` or `api`: where the pod was found, or looked for last.
     pub source: &'static str,
-    /// How many times it was asked for.
+    /// How many times it was looked for, in the cache and at the API server.
     pub attempts: u32,
+    /// The pod.
+    pub found: Result<PodFacts, BoxedError>,
 }
 
 /// The kernel of one network namespace, seen from a thread that entered it.

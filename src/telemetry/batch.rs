@@ -2,11 +2,13 @@
 //! in a record of the spool.
 //!
 //! One protobuf message with OTLP's own spans (field 1) and log records (field 2), without their
-//! resource (that is the agent's to say), with how many were lost on the way (fields 3, 4) and
-//! whether the agent told it (field 5), where it is not the plugin's.
+//! resource (that is the agent's to say), with how many were lost on the way (fields 3, 4),
+//! whether the agent told it (field 5), where it is not the plugin's, and with counts of requests to
+//! the API server (field 6). A reader that is older ignores the fields that it does not know.
 //! The reading side trusts nothing: structure that our writer never produces is refused as a
 //! whole, and lengths are cut to the limits below.
 
+use super::api_request::{ApiRequest, RESOURCES, VERBS, known};
 use super::resource::Origin;
 use super::sanitize;
 use super::story::{Batch, Lost};
@@ -20,6 +22,8 @@ pub const MAX_BYTES: usize = 1 << 20;
 pub const MAX_SPANS: usize = 512;
 /// The most log records in a batch.
 pub const MAX_LOGS: usize = 2048;
+/// The most counts of API requests in a batch: one for each way in which they end.
+pub const MAX_API_REQUESTS: usize = 64;
 
 #[derive(Clone, PartialEq, Message)]
 struct Wire {
@@ -33,6 +37,38 @@ struct Wire {
     lost_logs: u64,
     #[prost(bool, tag = "5")]
     of_agent: bool,
+    #[prost(message, repeated, tag = "6")]
+    api_requests: Vec<WireRequests>,
+}
+
+/// Requests to the API server that ended the same way.
+#[derive(Clone, PartialEq, Message)]
+struct WireRequests {
+    #[prost(string, tag = "1")]
+    verb: String,
+    #[prost(string, tag = "2")]
+    resource: String,
+    /// The HTTP status; 0 when there was no answer.
+    #[prost(uint32, tag = "3")]
+    code: u32,
+    #[prost(uint32, tag = "4")]
+    count: u32,
+}
+
+impl From<&(ApiRequest, u32)> for WireRequests {
+    fn from((request, count): &(ApiRequest, u32)) -> Self {
+        let ApiRequest { verb, resource, code } = *request;
+        let code = code.unwrap_or_default().into();
+        WireRequests { verb: verb.to_owned(), resource: resource.to_owned(), code, count: *count }
+    }
+}
+
+impl From<&WireRequests> for (ApiRequest, u32) {
+    fn from(wire: &WireRequests) -> Self {
+        let code = u16::try_from(wire.code).ok().filter(|code| *code != 0);
+        let (verb, resource) = (known(&VERBS, &wire.verb), known(&RESOURCES, &wire.resource));
+        (ApiRequest { verb, resource, code }, wire.count)
+    }
 }
 
 /// Why bytes are no batch.
@@ -88,9 +124,10 @@ pub fn pieces(batch: Batch, origin: Origin) -> Vec<(Vec<u8>, Lost)> {
 
 impl Wire {
     fn of(batch: Batch, origin: Origin) -> Wire {
-        let Batch { spans, logs, lost } = batch;
+        let Batch { spans, logs, api_requests, lost } = batch;
         let of_agent = origin == Origin::Agent;
-        let mut wire = Wire { spans, logs, lost_spans: lost.spans, lost_logs: lost.logs, of_agent };
+        let api_requests = api_requests.iter().take(MAX_API_REQUESTS).map(WireRequests::from).collect();
+        let mut wire = Wire { spans, logs, lost_spans: lost.spans, lost_logs: lost.logs, of_agent, api_requests };
         wire.spans.iter_mut().for_each(sanitize::cut_span);
         wire.logs.iter_mut().for_each(sanitize::cut_log);
         wire
@@ -130,8 +167,9 @@ pub fn decode_with_origin(bytes: &[u8]) -> Result<(Batch, Origin), DecodeError> 
     wire.spans.iter_mut().try_for_each(sanitize::span)?;
     wire.logs.iter_mut().try_for_each(sanitize::log)?;
     let origin = if wire.of_agent { Origin::Agent } else { Origin::Plugin };
+    let api_requests = wire.api_requests.iter().take(MAX_API_REQUESTS).map(<(ApiRequest, u32)>::from).collect();
     let lost = Lost { spans: wire.lost_spans, logs: wire.lost_logs };
-    Ok((Batch { spans: wire.spans, logs: wire.logs, lost }, origin))
+    Ok((Batch { spans: wire.spans, logs: wire.logs, api_requests, lost }, origin))
 }
 
 #[cfg(test)]
@@ -168,6 +206,30 @@ mod tests {
     fn losses_travel_with_the_batch() {
         let batch = Batch { lost: Lost { spans: 3, logs: 4 }, ..Batch::default() };
         assert_eq!(decode(&encode(&batch)).unwrap().lost, Lost { spans: 3, logs: 4 });
+    }
+
+    #[test]
+    fn counts_of_api_requests_travel_with_the_batch() {
+        let request = |code| ApiRequest { verb: "get", resource: "pods", code };
+        let api_requests = vec![(request(Some(503)), 3), (request(None), 1), (request(Some(200)), 1)];
+        let batch = Batch { api_requests, ..told("why") };
+        assert_eq!(decode(&encode(&batch)).unwrap(), batch);
+    }
+
+    #[test]
+    fn counts_that_nobody_knows_or_too_many_make_no_series() {
+        let odd = WireRequests { verb: "steal".into(), resource: "secrets".into(), code: 70_000, count: 2 };
+        let wire = Wire { api_requests: vec![odd; MAX_API_REQUESTS + 1], ..Wire::default() };
+        let read = decode(&wire.encode_to_vec()).unwrap().api_requests;
+        assert_eq!(read.len(), MAX_API_REQUESTS);
+        assert_eq!(read[0], (ApiRequest { verb: "", resource: "", code: None }, 2));
+    }
+
+    #[test]
+    fn a_record_of_an_older_plugin_is_read() {
+        // As it was before there were counts: a lost span and two lost log records.
+        let batch = decode(&[0x18, 1, 0x20, 2]).unwrap();
+        assert_eq!(batch, Batch { lost: Lost { spans: 1, logs: 2 }, ..Batch::default() });
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! counted. The SDK for Rust can do none of the three.
 
 pub mod agent_event;
+pub mod api_request;
 pub mod attribute;
 pub mod batch;
 pub mod clock;

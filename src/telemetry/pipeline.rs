@@ -120,6 +120,9 @@ impl Telemetry {
     /// The part of telling that is for this process: samples and lines.
     fn tell(&self, batch: &Batch, origin: Origin) {
         let core = &self.0.core;
+        for (request, count) in &batch.api_requests {
+            core.metrics.api_requests(*request, *count);
+        }
         core.metrics.dropped(Signal::Traces, DropReason::SpoolFull, batch.lost.spans);
         core.metrics.dropped(Signal::Logs, DropReason::SpoolFull, batch.lost.logs);
         for span in &batch.spans {

@@ -4,6 +4,7 @@
 //! Whoever finished the request hands the collected [`Batch`] on: the plugin to the agent or the
 //! spool, the agent to its pipeline, which also derives the histogram samples from the spans.
 
+use super::api_request::ApiRequest;
 pub use super::attribute::{Attribute, attribute, text_attribute};
 pub use super::clock::Clock;
 use super::event::{self, EventName, Level};
@@ -24,6 +25,8 @@ pub struct Batch {
     pub spans: Vec<Span>,
     /// The log records in their order.
     pub logs: Vec<LogRecord>,
+    /// Requests to the API server that are to be counted, and how many ended the same way.
+    pub api_requests: Vec<(ApiRequest, u32)>,
     /// What should be here and could not be kept; it travels along so that it is counted.
     pub lost: Lost,
 }
@@ -170,6 +173,15 @@ impl Story {
         }
         let span_id = lock(&self.state).parent;
         self.write_log(level, event_name, message, attributes, span_id);
+    }
+
+    /// Keeps a request to the API server for whoever counts.
+    pub fn count(&self, request: ApiRequest) {
+        let counts = &mut lock(&self.state).batch.api_requests;
+        match counts.iter_mut().find(|(same, _)| *same == request) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((request, 1)),
+        }
     }
 
     /// Ends the story: every record gets the trace id and the pod's identity known by now.

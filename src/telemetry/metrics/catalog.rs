@@ -58,7 +58,7 @@ catalog! {
         "Time of one step of a request.";
     API_REQUESTS = "istio_cni_api_requests_total", Kind::Counter, "{request}",
         [LABEL_VERB, LABEL_RESOURCE, LABEL_CODE],
-        "Requests to the Kubernetes API server by HTTP status code; error where there was no answer.";
+        "Requests to the Kubernetes API server, by the agent and by plugins that worked alone, by HTTP status code; error where there was no answer.";
     WATCH_AGE = "istio_cni_watch_last_sync_age_seconds", Kind::Gauge, "s",
         [LABEL_RESOURCE],
         "Time since a watch last heard from the Kubernetes API server.";

@@ -152,6 +152,7 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::api_request::ApiRequest;
     use crate::telemetry::metrics::{DropReason, Signal};
     use crate::telemetry::story::attribute;
     use crate::telemetry::{keys, story};
@@ -265,8 +266,9 @@ mod tests {
     #[test]
     fn api_requests_watches_drops_and_the_spool_have_their_series() {
         let metrics = Metrics::new("1", "");
-        metrics.api_request("get", "pods", Some(404));
-        metrics.api_request("get", "pods", None);
+        let request = |code| ApiRequest { verb: "get", resource: "pods", code };
+        metrics.api_requests(request(Some(404)), 1);
+        metrics.api_requests(request(None), 1);
         metrics.watch_synced("pods");
         metrics.spool_bytes(17);
         metrics.dropped(Signal::Logs, DropReason::Rejected, 3);

@@ -3,6 +3,7 @@
 use super::catalog::{self, Definition};
 use super::family::{Family, Label, Snapshot};
 use super::process;
+use crate::telemetry::api_request::ApiRequest;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -118,11 +119,12 @@ impl Metrics {
         metrics
     }
 
-    /// Counts an answer of the API server; `code` is `None` when there was none.
-    pub fn api_request(&self, verb: &'static str, resource: &'static str, code: Option<u16>) {
+    /// Counts requests to the API server that ended the same way.
+    pub fn api_requests(&self, request: ApiRequest, count: u32) {
+        let ApiRequest { verb, resource, code } = request;
         let code = code.filter(|code| (100..600).contains(code));
         let code: Label = code.map_or("error".into(), |code| code.to_string().into());
-        self.api_requests.add([verb.into(), resource.into(), code], 1.0);
+        self.api_requests.add([verb.into(), resource.into(), code], count.into());
     }
 
     /// The watch of a resource heard from the API server just now.
