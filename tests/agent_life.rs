@@ -34,6 +34,7 @@ fn an_agent_without_an_api_server_serves_and_is_ready_once_there_is_one() {
     let address = Api::start().address;
     node.write_kubeconfig(&format!("http://{address}"));
     let mut agent = Agent::start_with(&node, &[]);
+    agent.wait_for("rules are programmed with ");
     agent.wait_for("watch of pods lost");
     let (status, body) = agent.health("/readyz");
     assert_eq!(status, 503);

@@ -1,7 +1,7 @@
 //! The first two parts of the agent's life: build (what can be wrong with the settings is found
 //! out), bind (every address is taken and known). The third, run, is in `run.rs`.
 
-use super::backend::{self, Chosen};
+use super::backend::{self, Decision};
 use super::config::Settings;
 use super::http::{self, ListenError};
 use crate::host::uds_listener::{BindError, Listener, Stopper};
@@ -10,7 +10,6 @@ use crate::telemetry::dependency_log;
 use crate::telemetry::pipeline::{Setup, Telemetry};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::thread::JoinHandle;
 use std::time::Instant;
 use tokio::runtime::{Handle, Runtime};
 
@@ -35,7 +34,7 @@ pub struct Agent {
     pub(super) settings: Settings,
     pub(super) runtime: Runtime,
     pub(super) telemetry: Telemetry,
-    pub(super) backend: JoinHandle<Chosen>,
+    pub(super) backend: Decision,
     pub(super) started: Instant,
 }
 

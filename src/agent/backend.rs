@@ -5,7 +5,7 @@ use crate::domain::request::{Backend, Bounds};
 use crate::domain::step::{ErrorType, Step};
 use crate::host::nftables::probe_nftables;
 use crate::host::trial::try_backend;
-use std::thread::JoinHandle;
+use tokio::sync::watch;
 
 /// The decision, and why it fell so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,9 +18,15 @@ pub struct Chosen {
     pub trouble: Option<Failure>,
 }
 
+/// The decision, once it has fallen.
+pub type Decision = watch::Receiver<Option<Chosen>>;
+
 /// Begins to decide, on a thread of its own: trying nf_tables takes some milliseconds.
-pub fn choose(wanted: Backend) -> std::io::Result<JoinHandle<Chosen>> {
-    std::thread::Builder::new().name("backend-probe".to_owned()).spawn(move || decide(wanted))
+pub fn choose(wanted: Backend) -> std::io::Result<Decision> {
+    let (decided, decision) = watch::channel(None);
+    let work = move || _ = decided.send_replace(Some(decide(wanted)));
+    std::thread::Builder::new().name("backend-probe".to_owned()).spawn(work)?;
+    Ok(decision)
 }
 
 fn decide(wanted: Backend) -> Chosen {

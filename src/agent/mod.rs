@@ -2,6 +2,7 @@
 
 pub mod app;
 mod backend;
+mod choice;
 mod claims;
 pub mod config;
 mod http;

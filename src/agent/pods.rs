@@ -1,7 +1,7 @@
 //! The watch of this node's pods as a task of the agent: what it has to tell becomes log events,
 //! metrics and readiness.
 
-use super::readiness::{Readiness, Token};
+use super::readiness::Token;
 use crate::domain::failure::Classify;
 use crate::domain::prune::prune;
 use crate::domain::step::ErrorType;
@@ -21,13 +21,10 @@ const REPEAT: Duration = Duration::from_secs(60);
 /// Who hears of the watch.
 pub struct Watched {
     telemetry: Telemetry,
-    readiness: Arc<Readiness>,
     /// Held until all pods are known for the first time.
     token: Option<Token>,
     /// What the watch failed with, and when that was told, until it is in sync again.
     lost: Option<(ErrorType, Instant)>,
-    /// When the process began.
-    started: Instant,
 }
 
 /// Watches for ever.
@@ -43,10 +40,9 @@ pub async fn watch(
 }
 
 impl Watched {
-    /// Holds readiness back until all pods are known for the first time.
-    pub fn new(telemetry: Telemetry, readiness: Arc<Readiness>, started: Instant) -> Watched {
-        let token = Some(readiness.token("this node's pods"));
-        Watched { telemetry, readiness, token, lost: None, started }
+    /// Holds the token until all pods are known for the first time.
+    pub fn new(telemetry: Telemetry, token: Token) -> Watched {
+        Watched { telemetry, token: Some(token), lost: None }
     }
 
     fn tell(&mut self, news: &News<'_>) {
@@ -75,9 +71,6 @@ impl Watched {
         self.lost = None;
         self.telemetry.metrics().watch_synced(RESOURCE);
         self.telemetry.event(AgentEvent::WatchSynced { resource: RESOURCE.to_owned(), objects });
-        if self.token.take().is_some() && self.readiness.waiting_for().is_empty() {
-            let uptime_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.telemetry.event(AgentEvent::Ready { uptime_ms });
-        }
+        self.token = None;
     }
 }

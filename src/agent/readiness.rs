@@ -5,17 +5,19 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Whether the agent is ready, and what it waits for.
-#[derive(Default)]
 pub struct Readiness {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     /// What is waited for, with what is known about it.
     pending: BTreeMap<&'static str, String>,
     stopping: bool,
+    /// Run once, by the last token.
+    ready: Option<Ready>,
 }
+
+type Ready = Box<dyn FnOnce() + Send>;
 
 /// Holds readiness back until it is dropped.
 pub struct Token {
@@ -24,6 +26,12 @@ pub struct Token {
 }
 
 impl Readiness {
+    /// Not ready before the first tokens are there and gone; `ready` is run then, once.
+    pub fn new(ready: impl FnOnce() + Send + 'static) -> Arc<Readiness> {
+        let state = State { pending: BTreeMap::new(), stopping: false, ready: Some(Box::new(ready)) };
+        Arc::new(Readiness { state: Mutex::new(state) })
+    }
+
     /// A token for the thing of this name.
     pub fn token(self: &Arc<Self>, name: &'static str) -> Token {
         self.lock().pending.insert(name, String::new());
@@ -62,23 +70,36 @@ impl Token {
 
 impl Drop for Token {
     fn drop(&mut self) {
-        self.readiness.lock().pending.remove(self.name);
+        let ready = {
+            let mut state = self.readiness.lock();
+            state.pending.remove(self.name);
+            if state.pending.is_empty() && !state.stopping { state.ready.take() } else { None }
+        };
+        if let Some(ready) = ready {
+            ready();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn the_last_token_makes_ready_and_stopping_ends_it() {
-        let readiness = Arc::new(Readiness::default());
+        let told = Arc::new(AtomicUsize::new(0));
+        let tell = told.clone();
+        let readiness = Readiness::new(move || _ = tell.fetch_add(1, Ordering::Relaxed));
         let (socket, pods) = (readiness.token("socket"), readiness.token("pods"));
         drop(socket);
         pods.explain("the API server cannot be reached");
         assert_eq!(readiness.waiting_for(), ["pods (the API server cannot be reached)"]);
+        assert_eq!(told.load(Ordering::Relaxed), 0);
         drop(pods);
         assert!(readiness.waiting_for().is_empty());
+        drop(readiness.token("something later"));
+        assert_eq!(told.load(Ordering::Relaxed), 1);
         readiness.stop();
         assert_eq!(readiness.waiting_for(), ["the agent is stopping"]);
     }

@@ -3,14 +3,14 @@
 //! out.
 
 use super::app::{Agent, Bound, Ending};
-use super::backend::Chosen;
+use super::backend::Decision;
+use super::choice::Choice;
 use super::inflight::InFlight;
-use super::readiness::{Readiness, Token};
+use super::readiness::Readiness;
 use super::service::Service;
 use super::spool::Drain;
 use super::tasks::{Ended, Tasks};
 use super::{http, pods, server};
-use crate::domain::request::Backend;
 use crate::host::kernel::HostNamespaces;
 use crate::host::uds_listener::{Listener, Stopper};
 use crate::k8s::cache::PodCache;
@@ -20,8 +20,7 @@ use crate::telemetry::agent_event::AgentEvent;
 use crate::telemetry::pipeline::Telemetry;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, Runtime};
 
 /// More requests than this at once are sent away: a node has fewer pods.
@@ -51,7 +50,7 @@ impl Bound {
         let Agent { settings, runtime, telemetry, backend, started } = agent;
         let running = Running {
             telemetry: telemetry.clone(),
-            readiness: Arc::default(),
+            readiness: Readiness::new(tell_ready(telemetry.clone(), started)),
             cache: Arc::default(),
             under_way: InFlight::new(UNDER_WAY),
             listener: Arc::new(listener),
@@ -59,7 +58,8 @@ impl Bound {
         };
         let mut tasks = Tasks::new(&runtime);
         let client = Arc::new(running.client(settings.api.clone()));
-        let watched = pods::Watched::new(telemetry.clone(), running.readiness.clone(), started);
+        let mut choice = Choice::new(backend.clone(), telemetry.clone(), &running.readiness);
+        let watched = pods::Watched::new(telemetry.clone(), running.readiness.token("this node's pods"));
         tasks.spawn("pod watch", pods::watch(client.clone(), running.cache.clone(), settings.node.clone(), watched));
         if let Some(listener) = metrics {
             tasks.spawn("metrics server", http::serve(listener, http::metrics(telemetry.clone())));
@@ -68,10 +68,10 @@ impl Bound {
         let health_routes = http::health(running.readiness.clone(), move || missing(&socket));
         tasks.spawn("health server", http::serve(health, health_routes));
         tasks.spawn("spool", Drain::new(&settings.run_dir, telemetry).run());
-        // Calls that come before the backend is known wait in the socket's queue.
-        let chosen = running.chosen(backend);
-        let _unusable = running.hold_back(&chosen);
-        let service = Arc::new(running.service(client, runtime.handle(), chosen));
+        // Calls that come before the backend is known wait in the socket's queue, but not for long.
+        runtime.block_on(choice.soon());
+        tasks.spawn("backend", choice.run());
+        let service = Arc::new(running.service(client, runtime.handle(), backend));
         let (listener, under_way) = (running.listener.clone(), running.under_way.clone());
         tasks.thread("socket", move || server::serve(&listener, &service, &under_way));
 
@@ -90,40 +90,16 @@ impl Running {
         })
     }
 
-    fn service(&self, client: Arc<ApiClient>, runtime: &Handle, chosen: Chosen) -> Service {
+    fn service(&self, client: Arc<ApiClient>, runtime: &Handle, backend: Decision) -> Service {
         let cache = self.cache.clone();
         Service {
             pods: Box::new(Pods::new(self.cache.clone(), BlockingApi::new(client, runtime.clone()))),
             namespaces: Box::new(HostNamespaces::EndingThread),
-            backend: chosen.backend,
-            trouble: chosen.trouble,
+            backend,
             synced: Box::new(move || cache.is_synced()),
             telemetry: self.telemetry.clone(),
             own_uid: nix::unistd::geteuid().as_raw(),
         }
-    }
-
-    /// Waits for the decision about the backend, and tells of it.
-    fn chosen(&self, decision: JoinHandle<Chosen>) -> Chosen {
-        let chosen = decision.join().unwrap_or_else(|_| Chosen {
-            backend: Backend::Nftables,
-            cause: "trying what the kernel has failed".to_owned(),
-            trouble: None,
-        });
-        let backend = chosen.backend.name().to_owned();
-        self.telemetry.event(AgentEvent::BackendChosen { backend: backend.clone(), cause: chosen.cause.clone() });
-        if let Some(trouble) = &chosen.trouble {
-            self.telemetry.event(AgentEvent::BackendUnusable { backend, problem: trouble.message.clone() });
-        }
-        chosen
-    }
-
-    /// A node on which no pod can be set up is not ready.
-    fn hold_back(&self, chosen: &Chosen) -> Option<Token> {
-        let trouble = chosen.trouble.as_ref()?;
-        let token = self.readiness.token("a usable backend");
-        token.explain(&trouble.message);
-        Some(token)
     }
 
     fn ended(&self, ended: Ended) -> (Ending, String) {
@@ -150,6 +126,14 @@ impl Running {
         }
         tasks.abort();
         runtime.block_on(self.telemetry.shutdown(FLUSH));
+    }
+}
+
+/// Says how long it took to be ready.
+fn tell_ready(telemetry: Telemetry, started: Instant) -> impl FnOnce() + Send + 'static {
+    move || {
+        let uptime_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        telemetry.event(AgentEvent::Ready { uptime_ms });
     }
 }
 

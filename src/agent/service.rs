@@ -1,5 +1,6 @@
 //! What the agent does for one call: the use case, with the agent's own pods, kernel and backend.
 
+use super::backend::Decision;
 use crate::domain::failure::{CODE_ISTIO, Failure};
 use crate::domain::request::{Answer, Backend, Command, Conclusion, Request};
 use crate::domain::step::{ErrorType, Step};
@@ -20,10 +21,8 @@ const CODE_UNAVAILABLE: u32 = 50;
 pub struct Service {
     pub pods: Box<dyn PodSource + Send + Sync>,
     pub namespaces: Box<dyn Namespaces + Send + Sync>,
-    /// What `auto` means on this node.
-    pub backend: Backend,
-    /// Why no pod can be set up on this node, if that is so.
-    pub trouble: Option<Failure>,
+    /// What `auto` means on this node, and why no pod can be set up on it, if that is so.
+    pub backend: Decision,
     /// Whether this node's pods are known.
     pub synced: Box<dyn Fn() -> bool + Send + Sync>,
     pub telemetry: Telemetry,
@@ -40,21 +39,15 @@ impl Service {
 
     /// Does what the call asks for. Nothing here waits longer than the call's bounds.
     pub fn conclude(&self, call: &Call, netns: Option<&OwnedFd>) -> (Story, Conclusion) {
-        let mut request = call.request.clone();
-        if request.backend == Backend::Auto {
-            request.backend = self.backend;
-        }
+        let request = &call.request;
         let level = Level::from_word(&call.level);
         let story = Story::begin(Clock::start(), call.trace, call.parent, request.pod.clone(), level, None);
         if let (true, Some(parent)) = (call.pinned, call.parent) {
             story.pin(call.trace, parent);
         }
         let mut conclusion = match (request.command, netns) {
-            (Command::Add | Command::Check, Some(netns)) => match check(&story, &request, netns) {
-                Ok(()) => enroll::conclude(&story, &request, netns.as_fd(), &*self.pods, &*self.namespaces),
-                Err(failure) => concluded(Err(failure)),
-            },
-            (Command::Add | Command::Check, None) => concluded(Err(no_namespace(&request))),
+            (Command::Add | Command::Check, Some(netns)) => self.enroll(&story, request.clone(), netns),
+            (Command::Add | Command::Check, None) => concluded(Err(no_namespace(request))),
             (Command::Status, _) => concluded(self.status()),
             (Command::Del | Command::Gc, _) => concluded(Ok(Answer::Done)),
         };
@@ -67,10 +60,27 @@ impl Service {
         (story, conclusion)
     }
 
+    fn enroll(&self, story: &Story, mut request: Request, netns: &OwnedFd) -> Conclusion {
+        if request.backend == Backend::Auto {
+            match self.backend.borrow().as_ref() {
+                Some(chosen) => request.backend = chosen.backend,
+                None => return concluded(Err(undecided())),
+            }
+        }
+        match check(story, &request, netns) {
+            Ok(()) => enroll::conclude(story, &request, netns.as_fd(), &*self.pods, &*self.namespaces),
+            Err(failure) => concluded(Err(failure)),
+        }
+    }
+
     /// Whether an ADD could succeed now.
     fn status(&self) -> Result<Answer, Failure> {
-        if let Some(trouble) = &self.trouble {
-            return Err(Failure { code: CODE_UNAVAILABLE, ..trouble.clone() });
+        let trouble = match self.backend.borrow().as_ref() {
+            None => Some(undecided()),
+            Some(chosen) => chosen.trouble.clone(),
+        };
+        if let Some(trouble) = trouble {
+            return Err(Failure { code: CODE_UNAVAILABLE, ..trouble });
         }
         if (self.synced)() {
             return Ok(Answer::Done);
@@ -95,6 +105,17 @@ fn check(story: &Story, request: &Request, netns: &OwnedFd) -> Result<(), Failur
     match netns::check(netns.as_fd(), Path::new(&request.netns), own) {
         Ok(()) => Ok(()),
         Err(error) => story.step(Step::NetnsOpen, |_| Err(error)),
+    }
+}
+
+/// Nobody waits for the decision: a plugin goes on alone and tries for itself.
+fn undecided() -> Failure {
+    Failure {
+        step: Step::AgentCall,
+        error_type: ErrorType::AgentBusy,
+        code: CODE_ISTIO,
+        message: "the node agent is still finding out how this node's kernel takes rules".to_owned(),
+        retryable: true,
     }
 }
 

@@ -92,6 +92,10 @@ agent_events! {
     /// How the node's rules are programmed.
     BackendChosen { backend: String = RULES_BACKEND, cause: String = BACKEND_CAUSE }
         = "istio_cni.backend.chosen", Info, "rules are programmed with {backend}: {cause}";
+    /// How rules can be programmed is not found out yet.
+    BackendUndecided { limit_ms: u64 = BACKEND_LIMIT_MS }
+        = "istio_cni.backend.undecided", Warn,
+        "trying how the kernel takes rules lasts longer than {limit_ms} ms; plugins go on alone meanwhile";
     /// No pod can be set up on this node.
     BackendUnusable { backend: String = RULES_BACKEND, problem: String = EXCEPTION_MESSAGE }
         = "istio_cni.backend.unusable", Error, "no meshed pod can start on this node, {backend} cannot be used: {problem}";

@@ -74,6 +74,8 @@ keys! {
     WATCH_OBJECTS = "istio_cni.watch.objects";
     /// Why this backend was chosen.
     BACKEND_CAUSE = "istio_cni.rules.backend_cause";
+    /// How long calls waited for the choice of a backend.
+    BACKEND_LIMIT_MS = "istio_cni.rules.backend_limit_ms";
     /// The effective user of a process that was turned away at the socket.
     PEER_UID = "istio_cni.peer.uid";
     /// A signal of telemetry.
