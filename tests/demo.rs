@@ -2,119 +2,21 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests assert by panicking")]
 
-use nix::sys::signal::Signal;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use prost::Message;
-use std::collections::BTreeSet;
+#[path = "demo/collector.rs"]
+mod collector;
+#[path = "demo/installed.rs"]
+mod installed;
+#[path = "demo/running.rs"]
+mod running;
+#[path = "support/seccomp.rs"]
+mod seccomp;
+
+use installed::{Installed, assert_shown, texts, without_root};
+use seccomp::forbid_netfilter_netlink;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
-
-const DEMO: &str = env!("CARGO_BIN_EXE_istio-cni-otel");
-const PLUGIN: &str = env!("CARGO_BIN_EXE_istio-cni");
-/// The user that tests take for one without privileges.
-const NOBODY: u32 = 65534;
-
-/// The binaries in a directory that every user may read, and a temporary directory of the demo's own.
-struct Installed {
-    dir: tempfile::TempDir,
-}
-
-impl Installed {
-    /// With this file as the plugin.
-    fn with_plugin(plugin: Option<&Path>) -> Installed {
-        let dir = tempfile::tempdir().unwrap();
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let installed = Installed { dir };
-        installed.put(Path::new(DEMO), "istio-cni-otel");
-        if let Some(plugin) = plugin {
-            installed.put(plugin, "istio-cni");
-        }
-        fs::create_dir(installed.tmp()).unwrap();
-        fs::set_permissions(installed.tmp(), fs::Permissions::from_mode(0o1777)).unwrap();
-        installed
-    }
-
-    fn new() -> Installed {
-        Installed::with_plugin(Some(Path::new(PLUGIN)))
-    }
-
-    fn put(&self, file: &Path, name: &str) {
-        let to = self.dir.path().join(name);
-        // Another file system has no room for a link.
-        if fs::hard_link(file, &to).is_err() {
-            fs::copy(file, &to).unwrap();
-        }
-    }
-
-    fn tmp(&self) -> PathBuf {
-        self.dir.path().join("t")
-    }
-
-    fn demo(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(self.dir.path().join("istio-cni-otel"));
-        command.arg("demo").args(args).env("TMPDIR", self.tmp()).env_remove("NO_COLOR").stdin(Stdio::null());
-        command
-    }
-
-    /// The same once there are no more than this many: the kernel ends orphans as soon as it has ended their parent,
-    /// which is not at the same moment.
-    fn leftovers_within(&self, limit: Duration, count: usize) -> Vec<String> {
-        let deadline = Instant::now() + limit;
-        loop {
-            let left = self.leftovers();
-            if left.len() <= count || Instant::now() > deadline {
-                return left;
-            }
-            std::thread::yield_now();
-        }
-    }
-
-    /// What is still there of a run: files, mounts, and processes that were told of the directory.
-    fn leftovers(&self) -> Vec<String> {
-        let tmp = self.tmp().display().to_string();
-        let files = fs::read_dir(self.tmp()).unwrap().map(|entry| entry.unwrap().path().display().to_string());
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let mounts = mounts.lines().filter(|line| line.contains(&tmp)).map(str::to_owned).collect::<Vec<_>>();
-        let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
-            let path = entry.unwrap().path();
-            let environ = fs::read(path.join("environ")).ok()?;
-            let environ = String::from_utf8_lossy(&environ).into_owned();
-            environ.contains(&tmp).then(|| path.display().to_string())
-        });
-        files.chain(mounts).chain(processes).collect()
-    }
-}
-
-fn texts(output: &Output) -> (String, String) {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    (text(&output.stdout), text(&output.stderr))
-}
-
-/// Makes the command run as a user without privileges; who runs the tests without root is one already.
-fn without_root(mut command: Command) -> Command {
-    if nix::unistd::geteuid().is_root() {
-        command.uid(NOBODY).gid(NOBODY);
-    }
-    command
-}
-
-#[track_caller]
-fn assert_shown(stdout: &str, lines: &[&str]) {
-    // Long lines are wrapped, with a margin where they are quoted.
-    let unwrapped = stdout.replace("\n    │ ", " ").replace("\n    ", " ");
-    let mut rest = unwrapped.as_str();
-    for line in lines {
-        let Some((_, after)) = rest.split_once(line) else { panic!("{line:?} is not, or not there, in:\n{stdout}") };
-        rest = after;
-    }
-}
+use std::path::Path;
+use std::process::{Command, Output};
 
 /// What every run shows, in this order.
 const SHOWN: &[&str] = &[
@@ -241,179 +143,30 @@ fn a_kernel_that_allows_no_user_namespaces_is_explained() {
     assert_eq!(stdout, "");
 }
 
-/// The running demo; killed where a test fails in the middle.
-struct Running {
-    child: Child,
-    stdout: BufReader<std::process::ChildStdout>,
-}
-
-impl Running {
-    fn start(mut command: Command) -> Running {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        Running { child, stdout }
-    }
-
-    /// Reads up to the line with this text.
-    fn line_with(&mut self, text: &str) -> String {
-        let mut seen = String::new();
-        loop {
-            let mut line = String::new();
-            let length = self.stdout.read_line(&mut line).unwrap();
-            assert!(length > 0, "it ended without {text:?}:\n{seen}");
-            if line.contains(text) {
-                return line;
-            }
-            seen.push_str(&line);
-        }
-    }
-
-    fn end(&mut self, signal: Signal) -> Option<i32> {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
-        nix::sys::signal::kill(pid, signal).unwrap();
-        // Read on, so that it is never held up by a full pipe.
-        self.stdout.read_to_string(&mut String::new()).unwrap();
-        self.child.wait().unwrap().code()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Runs a command where the kernel knows no nf_tables.
+fn without_nf_tables(mut command: Command) -> Output {
+    let run = || {
+        forbid_netfilter_netlink();
+        command.output().unwrap()
+    };
+    std::thread::scope(|scope| scope.spawn(run).join().unwrap())
 }
 
 #[test]
-fn an_interrupted_demo_leaves_nothing() {
+fn a_kernel_without_nf_tables_gets_iptables_from_root_and_everybody_else_is_told_why_not() {
     let installed = Installed::new();
-    let mut demo = Running::start(installed.demo(&[]));
-    demo.line_with("✓ the agent");
-    assert_eq!(demo.end(Signal::SIGINT), Some(130));
-    assert_eq!(installed.leftovers(), Vec::<String>::new());
-}
-
-#[test]
-fn a_killed_demo_leaves_an_empty_directory_and_no_process() {
-    let installed = Installed::new();
-    let mut demo = Running::start(installed.demo(&[]));
-    demo.line_with("✓ the agent");
-    assert_eq!(demo.end(Signal::SIGKILL), None);
-    let left = installed.leftovers_within(Duration::from_secs(5), 1);
-    assert_eq!(left.len(), 1, "{left:?}");
-    assert_eq!(fs::read_dir(&left[0]).unwrap().count(), 0);
-}
-
-#[test]
-fn the_page_has_the_same_trace_and_is_there_until_the_end() {
-    let installed = Installed::new();
-    let mut demo = Running::start(installed.demo(&["--serve"]));
-    let trace = demo.line_with("TRACE ");
-    let id = trace.trim().trim_start_matches("TRACE ").split(':').next().unwrap().to_owned();
-    let line = demo.line_with("http://127.0.0.1:");
-    assert_eq!(installed.leftovers().len(), 1, "all but the page is gone: {:?}", installed.leftovers());
-    let address = line.split_once("http://").unwrap().1.split(' ').next().unwrap();
-    let page = get(address);
-    for text in [id.as_str(), "shop/web-0", "rules.apply", "istio_cni_requests_total", "web-0:15006", "10.96.0.0/99"] {
-        assert!(page.contains(text), "{text:?} is not in the page:\n{page}");
-    }
-    assert_eq!(demo.end(Signal::SIGTERM), Some(0));
-}
-
-fn get(address: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
-    let mut page = String::new();
-    stream.read_to_string(&mut page).unwrap();
-    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
-    page
-}
-
-#[test]
-fn a_page_whose_address_is_taken_is_refused_before_anything_is_made() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let installed = Installed::new();
-    let address = taken.local_addr().unwrap().to_string();
-    let output = installed.demo(&["--serve", &address]).output().unwrap();
-    let (stdout, stderr) = texts(&output);
-    assert_eq!((output.status.code(), stdout.as_str()), (Some(1), ""));
-    assert!(stderr.starts_with(&format!("istio-cni-otel: cannot serve the page on {address}")), "{stderr}");
-}
-
-/// A path, and what was sent to it.
-type Taken = (String, Vec<u8>);
-
-/// A collector that takes everything, and remembers what it was sent where.
-struct Collector {
-    address: SocketAddr,
-    taken: Arc<Mutex<Vec<Taken>>>,
-    _runtime: tokio::runtime::Runtime,
-}
-
-impl Collector {
-    fn start() -> Collector {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let taken = Arc::new(Mutex::new(Vec::new()));
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-        let address = listener.local_addr().unwrap();
-        let remembered = Arc::clone(&taken);
-        let take = move |uri: axum::http::Uri, body: axum::body::Bytes| async move {
-            remembered.lock().unwrap().push((uri.path().to_owned(), body.to_vec()));
-            [(axum::http::header::CONTENT_TYPE, "application/x-protobuf")]
-        };
-        runtime.spawn(async move { axum::serve(listener, axum::Router::new().fallback(take)).await });
-        Collector { address, taken, _runtime: runtime }
-    }
-
-    fn bodies(&self, path: &str) -> Vec<Vec<u8>> {
-        let taken = self.taken.lock().unwrap();
-        taken.iter().filter(|(to, _)| to == path).map(|(_, body)| body.clone()).collect()
-    }
-}
-
-#[test]
-fn a_collector_gets_the_same_trace() {
-    let collector = Collector::start();
-    let installed = Installed::new();
-    let url = format!("http://{}", collector.address);
-    let output = installed.demo(&["--otlp", &url]).output().unwrap();
-    let (stdout, stderr) = texts(&output);
-    assert!(output.status.success(), "{stdout}\n{stderr}");
-    assert_shown(&stdout, &["TRACE ", &format!("SENT ON to {url}"), "✓ the collector took "]);
-
-    let id = stdout.split_once("TRACE ").unwrap().1.split(':').next().unwrap();
-    let traces = collector.bodies("/v1/traces").into_iter().flat_map(|body| {
-        let request = ExportTraceServiceRequest::decode(body.as_slice()).unwrap();
-        request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans)
-    });
-    let of_pod = traces.filter(|span| span.trace_id.iter().map(|byte| format!("{byte:02x}")).collect::<String>() == id);
-    let names: BTreeSet<String> = of_pod.map(|span| span.name).collect();
-    for name in ["cni.add", "agent.call", "rules.apply", "rules.verify", "cni.check", "cni.del"] {
-        assert!(names.contains(name), "{name} is not among {names:?}");
-    }
-    assert!(!collector.bodies("/v1/metrics").is_empty() && !collector.bodies("/v1/logs").is_empty());
-}
-
-#[test]
-fn a_collector_that_is_not_there_is_an_error_in_the_end() {
-    // A port that was free a moment ago, and is nobody's.
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let installed = Installed::new();
-    let output = installed.demo(&["--otlp", &format!("http://{address}")]).output().unwrap();
-    let (stdout, stderr) = texts(&output);
-    assert_eq!(output.status.code(), Some(1), "{stdout}");
-    assert!(stderr.starts_with(&format!("istio-cni-otel: the collector http://{address}")), "{stderr}");
-    assert!(!stdout.contains("SENT ON") && !stdout.contains("All as it should be"), "{stdout}");
-    assert_eq!(installed.leftovers(), Vec::<String>::new());
-}
-
-#[test]
-fn an_address_that_is_no_collectors_is_refused_before_anything_is_made() {
-    let installed = Installed::new();
-    let output = installed.demo(&["--otlp", "localhost"]).output().unwrap();
+    let output = without_nf_tables(without_root(installed.demo(&[])));
     let (stdout, stderr) = texts(&output);
     assert_eq!((output.status.code(), stdout.as_str()), (Some(1), ""), "{stderr}");
-    let expected =
-        "istio-cni-otel: cannot send to the collector: --otlp: localhost must begin with http:// or https://\n";
-    assert_eq!(stderr, expected);
+    assert!(stderr.starts_with("istio-cni-otel: nf_tables does not work here (inet tables: "), "{stderr}");
+    for text in ["iptables takes no rule about a user", "sudo modprobe -a nf_tables ", "run the demo as root"] {
+        assert!(stderr.contains(text), "{stderr}");
+    }
+    if nix::unistd::geteuid().is_root() {
+        let output = without_nf_tables(installed.demo(&[]));
+        let (stdout, stderr) = texts(&output);
+        assert!(output.status.success(), "{stdout}\n{stderr}");
+        assert_shown(&stdout, &["ADD shop/web-0: a meshed pod", "web-0:15006", "All as it should be"]);
+    }
+    assert_eq!(installed.leftovers(), Vec::<String>::new());
 }

@@ -7,6 +7,8 @@ use istio_cni_otel::domain::step::ErrorType;
 use istio_cni_otel::telemetry::story::error_type_of;
 use serde_json::json;
 use std::time::{Duration, Instant};
+use support::agent::Agent;
+use support::api::Api;
 use support::scripted_api::Reply;
 use support::*;
 
@@ -146,11 +148,34 @@ fn a_node_without_iptables_is_told_where_it_was_looked_for() {
         };
         let (code, message) = crippled(lacking, || node.call("ADD", &wire.pod.path()).error());
         assert_eq!(code, 999);
+        if backend == "auto" {
+            assert!(message.starts_with("the kernel has no nf_tables support for "), "{message}");
+            assert!(message.contains("; iptables, which is tried then, fails too: none of "), "{message}");
+        }
         assert!(message.contains("iptables-restore was found in /usr/local/sbin:"), "{message}");
         assert!(message.contains(": install iptables on the node, or "), "{message}");
         assert!(message.ends_with(&format!("; step rules.apply, trace {TRACE}")), "{message}");
         assert!(wire.pod.nft_tables().is_empty());
     }
+}
+
+#[test]
+fn an_agent_that_has_to_use_iptables_says_why() {
+    let (api, node) = (Api::start(), Node::new().conf("agent_timeout_ms", json!(20_000)));
+    api.put(&pod(json!({})));
+    let wire = Wire::new(Addresses::V4);
+    let lacking = || {
+        hide_system_programs();
+        forbid_netfilter_netlink();
+    };
+    let (_, message) = crippled(lacking, || {
+        let _agent = Agent::start_unready(&node, &api);
+        node.call("ADD", &wire.pod.path()).error()
+    });
+    assert!(message.contains("iptables-restore was found in "), "{message}");
+    let why = "; iptables was used because nf_tables cannot be used: the kernel has no nf_tables support for ";
+    assert!(message.contains(why), "{message}");
+    assert!(message.ends_with(&format!("; step rules.apply, trace {TRACE}")), "{message}");
 }
 
 /// Works on a thread that lacks something of the machine.

@@ -61,16 +61,26 @@ impl Service {
     }
 
     fn enroll(&self, story: &Story, mut request: Request, netns: &OwnedFd) -> Conclusion {
+        let mut fallen_back = None;
         if request.backend == Backend::Auto {
             match self.backend.borrow().as_ref() {
-                Some(chosen) => request.backend = chosen.backend,
+                Some(chosen) => {
+                    request.backend = chosen.backend;
+                    fallen_back = (chosen.backend == Backend::Iptables).then(|| chosen.cause.clone());
+                }
                 None => return concluded(Err(undecided())),
             }
         }
-        match check(story, &request, netns) {
+        let mut conclusion = match check(story, &request, netns) {
             Ok(()) => enroll::conclude(story, &request, netns.as_fd(), &*self.pods, &*self.namespaces),
             Err(failure) => concluded(Err(failure)),
+        };
+        if let (Err(failure), Some(cause)) = (&mut conclusion.result, fallen_back)
+            && failure.step == Step::RulesApply
+        {
+            failure.message.push_str(&format!("; iptables was used because {cause}"));
         }
+        conclusion
     }
 
     /// Whether an ADD could succeed now.

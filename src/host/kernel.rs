@@ -9,7 +9,7 @@ use super::routing::{Routing, RoutingError};
 use crate::domain::failure::{Classify, Failure};
 use crate::domain::request::{Backend, Bounds};
 use crate::domain::ruleset::{Difference, Ruleset};
-use crate::domain::step::ErrorType;
+use crate::domain::step::{ErrorType, Step};
 use crate::ops::ports::{Applied, BoxedError, Namespaces, PodKernel, Work};
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
@@ -87,8 +87,8 @@ impl HostKernel<'_> {
             return self.apply_iptables(rules);
         }
         match self.apply_nftables(rules) {
-            Err(error) if self.backend == Backend::Auto && error.error_type() == ErrorType::KernelUnsupported => {
-                self.apply_iptables(rules)
+            Err(nftables) if self.backend == Backend::Auto && nftables.error_type() == ErrorType::KernelUnsupported => {
+                self.apply_iptables(rules).map_err(|iptables| BoxedError::new(NeitherBackend { nftables, iptables }))
             }
             result => result,
         }
@@ -142,6 +142,29 @@ impl HostKernel<'_> {
             (chosen, _) => chosen,
         })
     }
+}
+
+/// What `auto` comes to where nothing works.
+#[derive(Debug, thiserror::Error)]
+#[error("{}; iptables, which is tried then, fails too: {}", whole(.nftables), whole(.iptables))]
+struct NeitherBackend {
+    nftables: BoxedError,
+    iptables: BoxedError,
+}
+
+impl Classify for NeitherBackend {
+    fn error_type(&self) -> ErrorType {
+        self.iptables.error_type()
+    }
+
+    fn retryable(&self) -> bool {
+        self.iptables.retryable()
+    }
+}
+
+/// An error and its sources in one line.
+fn whole(error: &BoxedError) -> String {
+    Failure::from_error(Step::RulesApply, error).message
 }
 
 impl PodKernel for HostKernel<'_> {

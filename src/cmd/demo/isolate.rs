@@ -3,6 +3,7 @@
 //!
 //! All of this must happen before the process has a second thread (man 2 unshare).
 
+use crate::host::nftables::{NftError, ProbeError, probe_nftables};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
@@ -37,6 +38,25 @@ pub fn isolate() -> Result<Users> {
     let needed = [super::pods::APPLICATION_UID, super::pods::PROXY_UID];
     let all = needed.iter().all(|id| maps.iter().all(|map| maps_id(map, *id)));
     Ok(if all { Users::Any } else { Users::One })
+}
+
+/// Makes sure that the kernel can do with these users what the demo is about.
+pub fn check_kernel(users: Users) -> Result<()> {
+    if users == Users::Any {
+        return Ok(());
+    }
+    probe_nftables().map_err(|error| {
+        let why = match error {
+            // Its own advice is for a node.
+            ProbeError::Refused(NftError::Unsupported { subject, source }) => format!("{subject}: {source}"),
+            other => format!("{:#}", anyhow::Error::new(other)),
+        };
+        anyhow!(
+            "nf_tables does not work here ({why}), and without root the demo needs it, for iptables takes no rule about \
+             a user whom the user namespace does not have: let the kernel load it (sudo modprobe -a nf_tables \
+             nft_chain_nat nft_ct nft_redir nft_tproxy), or run the demo as root"
+        )
+    })
 }
 
 fn become_root_of_a_user_namespace() -> Result<()> {

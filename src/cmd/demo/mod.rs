@@ -26,7 +26,7 @@ use super::cli::fail;
 use anyhow::{Context, Result, bail};
 use args::DemoArgs;
 use forward::Forwarder;
-use isolate::{Users, isolate};
+use isolate::{Users, check_kernel, isolate};
 use out::Out;
 use page::Page;
 use stage::Stage;
@@ -69,6 +69,7 @@ fn play(args: DemoArgs) -> Result<()> {
     let plugin = find_plugin()?;
     let mut out = Out::new(Style::of_stdout());
     let users = isolate()?;
+    check_kernel(users)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

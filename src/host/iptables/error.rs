@@ -7,6 +7,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// As whom a tool runs for a pod with users of its own.
+const AS_ITS_ROOT: &str = " as root of the user namespace that owns the pod's network namespace; it needs a user 0, or nf_tables in the kernel";
+
 /// An iptables error.
 #[derive(Debug, thiserror::Error)]
 pub enum IptablesError {
@@ -16,8 +19,13 @@ pub enum IptablesError {
     )]
     ToolMissing { names: String, searched: String },
     /// The tool could not be started.
-    #[error("cannot start {}", .path.display())]
-    Start { path: PathBuf, source: io::Error },
+    #[error("cannot start {}{}", .path.display(), if *.foreign { AS_ITS_ROOT } else { "" })]
+    Start {
+        path: PathBuf,
+        /// Another user namespace than ours owns the pod's network namespace.
+        foreign: bool,
+        source: io::Error,
+    },
     /// The tool ran on and was killed.
     #[error("{} did not end within {} s and was killed; check the node's load, and whether something holds the xtables lock", .path.display(), .limit.as_secs_f32())]
     Timeout { path: PathBuf, limit: Duration },

@@ -63,7 +63,11 @@ pub fn start(
         .stdout(stdout.try_clone().map_err(prepare("take the output"))?)
         .stderr(stderr.try_clone().map_err(prepare("take the output"))?);
     sandbox.wrap(&mut command);
-    let child = command.spawn().map_err(|source| IptablesError::Start { path: path.to_owned(), source })?;
+    let child = command.spawn().map_err(|source| IptablesError::Start {
+        path: path.to_owned(),
+        foreign: sandbox.is_foreign(),
+        source,
+    })?;
     Ok(Running { path: path.to_owned(), child, started: Instant::now(), limit, stdout, stderr })
 }
 

@@ -25,6 +25,11 @@ impl<'a> Sandbox<'a> {
         Sandbox { lock, owner: foreign_owner().unwrap_or_default() }
     }
 
+    /// Whether another user namespace than ours owns the network namespace.
+    pub fn is_foreign(&self) -> bool {
+        self.owner.is_some()
+    }
+
     /// Makes the command run in these surroundings.
     pub fn wrap(&self, command: &mut Command) {
         let owner = self.owner.as_ref().map(AsRawFd::as_raw_fd);
