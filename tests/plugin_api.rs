@@ -169,7 +169,8 @@ fn an_agent_that_has_to_use_iptables_says_why() {
         forbid_netfilter_netlink();
     };
     let (_, message) = crippled(lacking, || {
-        let _agent = Agent::start_unready(&node, &api);
+        let mut agent = Agent::start_unready(&node, &api);
+        agent.wait_for("rules are programmed with iptables: ");
         node.call("ADD", &wire.pod.path()).error()
     });
     assert!(message.contains("iptables-restore was found in "), "{message}");
