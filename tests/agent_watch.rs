@@ -57,7 +57,7 @@ impl Watching {
 
     /// Whether the pod comes to be known.
     fn knows(&self, name: &str) -> bool {
-        let wanted = PodRef { namespace: "shop".into(), name: name.into(), uid: None };
+        let wanted = PodRef { namespace: "shop".into(), name: name.into(), uid: Some(format!("uid-of-{name}")) };
         self.cache.wait(&wanted, Instant::now() + PATIENCE).is_some()
     }
 

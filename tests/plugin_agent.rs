@@ -107,6 +107,7 @@ fn moods() -> Vec<(Mood, ErrorType, &'static str)> {
         (Mood::Says(frame(Kind::Call, b"{}").unwrap()), ErrorType::AgentProtocol, "instead of a conclusion"),
         (Mood::Says(b"R\xff\xff\xff\xff".to_vec()), ErrorType::AgentProtocol, "is no answer of a node agent"),
         (Mood::Says(b"R\0\0\0\x09{".to_vec()), ErrorType::AgentTimeout, "did not answer within"),
+        (says(Ok(Outcome::Done)), ErrorType::AgentProtocol, "does not say whether the pod has its rules"),
         (says(Err(busy.clone())), ErrorType::AgentBusy, "at its limit of requests under way"),
         (rushes(Err(busy)), ErrorType::AgentBusy, "at its limit of requests under way"),
     ]

@@ -26,8 +26,11 @@ fn failing_add(node: &Node) -> String {
 #[test]
 fn every_mood_of_the_api_server_has_its_words_and_its_type() {
     let status = |code: u16| Reply::Json(code, json!({"kind": "Status", "message": "because"}).to_string());
-    let other = json!({"kind": "Pod", "metadata": {"name": "web-0", "namespace": "shop", "uid": "another"}});
+    let other = json!({"kind": "Pod", "metadata": {"name": "web-0", "namespace": "shop", "uid": "another"},
+        "spec": {"containers": [{"name": "web"}]}});
+    let headless = json!({"kind": "Pod", "metadata": {"name": "web-0", "namespace": "shop", "uid": UID}});
     let cases = [
+        (Reply::Json(200, headless.to_string()), ErrorType::ApiInvalidResponse, "it has no containers"),
         (status(401), ErrorType::ApiUnauthorized, "does not accept the kubeconfig's credentials (401: because)"),
         (status(403), ErrorType::ApiForbidden, "does not allow to get pods of namespace shop (403: because)"),
         (status(404), ErrorType::PodNotFound, "knows no pod shop/web-0 (404: because)"),

@@ -310,7 +310,7 @@ cni.add (plugin) container.id=cafe istio_cni.command=add istio_cni.netns=NETNS i
   config.parse (plugin)
   netns.open (plugin)
   agent.call (plugin) istio_cni.agent.presence=answered
-    pod.lookup (agent) istio_cni.pod.attempts=1 istio_cni.pod.source=cache
+    pod.lookup (agent) istio_cni.pod.attempts=1 istio_cni.pod.source=api
     redirect.decide (agent) istio_cni.decision=enroll
     rules.build (agent) istio_cni.rules.count=20 istio_cni.rules.ipv6=false
     rules.apply (agent) istio_cni.rules.backend=nftables istio_cni.rules.changed=true

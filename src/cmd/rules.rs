@@ -9,12 +9,16 @@ use crate::domain::request::Backend;
 use crate::domain::ruleset::build;
 use crate::domain::settings::SkipReason;
 use crate::k8s::pod::Pod;
+use crate::wire::netconf::{NetConf, Settings};
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use serde::Deserialize;
+use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
+
+/// The plugin's type in a list.
+const PLUGIN: &str = "istio-cni";
 
 /// Print the rules that a pod would get, or the reason why it gets none.
 #[derive(Args, Debug)]
@@ -116,24 +120,12 @@ impl FamilyArg {
     }
 }
 
-/// The configuration's keys that matter here.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Config {
-    #[serde(rename = "type")]
-    kind: String,
-    exclude_namespaces: Vec<String>,
-    pod_namespace: String,
-    native_nftables: bool,
-    redirect_backend: String,
-    plugins: Vec<Config>,
-}
-
 /// Reads the pod, decides, and prints. A pod that would be refused is an error.
 pub fn run(args: &RulesArgs, stdout: &mut dyn Write) -> anyhow::Result<()> {
     let pod = read_pod(&args.pod)?;
     let config = args.config.as_deref().map(read_config).transpose()?.unwrap_or_default();
-    let backend = chosen_backend(args.backend, &config)?;
+    // The command line wins over the configuration.
+    let backend = args.backend.unwrap_or_else(|| config.backend.into());
     let name = format!("{}/{}", pod.namespace, pod.name);
     if let Some((reason, message)) = skipped_by_config(&pod, &config) {
         return print_skip(stdout, &name, reason, &message);
@@ -178,15 +170,19 @@ fn read_pod(path: &Path) -> anyhow::Result<PodFacts> {
     Ok(facts)
 }
 
-fn read_config(path: &Path) -> anyhow::Result<Config> {
+/// The plugin's settings as the plugin itself would read them, from its object or a list that has it.
+fn read_config(path: &Path) -> anyhow::Result<Settings> {
     let shown = path.display();
-    let config: Config =
+    let config: Value =
         serde_json::from_str(&read(path)?).with_context(|| format!("{shown} is no network configuration in JSON"))?;
-    if config.plugins.is_empty() {
-        return Ok(config);
-    }
-    let ours = config.plugins.into_iter().find(|plugin| plugin.kind == "istio-cni");
-    ours.with_context(|| format!("{shown} is a conflist without a plugin of type istio-cni: name one that has it"))
+    let ours = match config.get("plugins").and_then(Value::as_array) {
+        None => &config,
+        Some(plugins) => plugins.iter().find(|plugin| plugin["type"] == PLUGIN).with_context(|| {
+            format!("{shown} is a conflist without a plugin of type {PLUGIN}: name one that has it")
+        })?,
+    };
+    let settings = NetConf::parse(ours.to_string().as_bytes()).and_then(|config| config.settings());
+    settings.map_err(|error| anyhow::anyhow!("{shown}: {error}"))
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
@@ -198,20 +194,18 @@ fn read(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// The command line wins over the configuration.
-fn chosen_backend(asked: Option<BackendArg>, config: &Config) -> anyhow::Result<BackendArg> {
-    match (asked, config.redirect_backend.as_str()) {
-        (Some(backend), _) => Ok(backend),
-        (None, _) if config.native_nftables => Ok(BackendArg::Nftables),
-        (None, "" | "auto") => Ok(BackendArg::Auto),
-        (None, "nftables") => Ok(BackendArg::Nftables),
-        (None, "iptables") => Ok(BackendArg::Iptables),
-        (None, other) => bail!("redirect_backend is {other:?}; it takes auto, nftables or iptables: correct it"),
+impl From<Backend> for BackendArg {
+    fn from(backend: Backend) -> BackendArg {
+        match backend {
+            Backend::Auto => BackendArg::Auto,
+            Backend::Nftables => BackendArg::Nftables,
+            Backend::Iptables => BackendArg::Iptables,
+        }
     }
 }
 
 /// The reasons that rest on the configuration, before the pod is looked at.
-fn skipped_by_config(pod: &PodFacts, config: &Config) -> Option<(SkipReason, String)> {
+fn skipped_by_config(pod: &PodFacts, config: &Settings) -> Option<(SkipReason, String)> {
     if pod.name.starts_with("istio-cni-node-") && pod.namespace == config.pod_namespace {
         let message = format!("{} looks like our own agent pod, skipping", pod.name);
         return Some((SkipReason::OwnAgentPod, message));

@@ -28,7 +28,8 @@ fn the_configuration_chooses_the_language_and_the_command_line_overrules_it() {
         (None, "nftables"),
         (Some("{}"), "nftables"),
         (Some(r#"{"redirect_backend": "iptables"}"#), "iptables"),
-        (Some(r#"{"redirect_backend": "iptables", "native_nftables": true}"#), "nftables"),
+        (Some(r#"{"native_nftables": true}"#), "nftables"),
+        (Some(r#"{"redirect_backend": "iptables", "native_nftables": true}"#), "iptables"),
         (
             Some(r#"{"plugins": [{"type": "bridge"}, {"type": "istio-cni", "redirect_backend": "iptables"}]}"#),
             "iptables",
@@ -80,7 +81,10 @@ fn a_configuration_that_is_none_is_refused() {
     for (config, said) in [
         ("[", "is no network configuration in JSON"),
         (r#"{"plugins": [{"type": "bridge"}]}"#, "is a conflist without a plugin of type istio-cni"),
-        (r#"{"redirect_backend": "ebpf"}"#, r#"redirect_backend is "ebpf"; it takes auto, nftables or iptables"#),
+        (
+            r#"{"redirect_backend": "ebpf"}"#,
+            r#"redirect_backend is "ebpf"; allowed is one of auto, nftables, iptables"#,
+        ),
     ] {
         let error = answer(POD, Some(config), None).unwrap_err();
         assert!(error.contains(said), "{config}: {error}");

@@ -13,6 +13,13 @@ pub struct PodRef {
     pub uid: Option<String>,
 }
 
+impl PodRef {
+    /// Whether the runtime said which pod of that name it means.
+    pub fn has_uid(&self) -> bool {
+        self.uid.as_deref().is_some_and(|uid| !uid.is_empty())
+    }
+}
+
 /// One container or init container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Container {

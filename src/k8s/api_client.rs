@@ -186,17 +186,7 @@ impl Exchange<'_> {
 
     fn pod(&self, body: &[u8]) -> Result<PodFacts, RequestError> {
         let pod: Pod = serde_json::from_slice(body).map_err(|error| self.not_the_pod(error.to_string()))?;
-        if pod.kind != "Pod" {
-            return Err(self.not_the_pod(format!("its kind is {:?}", shortened(&pod.kind))));
-        }
-        if (pod.metadata.namespace.as_str(), pod.metadata.name.as_str()) != (self.namespace, self.name) {
-            let found = format!("{}/{}", pod.metadata.namespace, pod.metadata.name);
-            return Err(self.not_the_pod(format!("it is the pod {:?}", shortened(&found))));
-        }
-        if pod.metadata.uid.is_empty() {
-            return Err(self.not_the_pod("it has no UID".to_owned()));
-        }
-        Ok(pod.into_facts())
+        pod.asked_for(self.namespace, self.name).map_err(|reason| self.not_the_pod(reason))
     }
 
     fn refusal(&self, status: u16, body: &[u8]) -> RequestError {

@@ -122,7 +122,11 @@ impl PodCache {
 }
 
 impl State {
+    /// A name alone is not enough: by that name the watch may still know a predecessor.
     fn find(&self, wanted: &PodRef) -> Option<Arc<PodFacts>> {
+        if !wanted.has_uid() {
+            return None;
+        }
         self.pods.get(&key(&wanted.namespace, &wanted.name)).filter(|pod| pod.is(wanted)).cloned()
     }
 }
@@ -153,7 +157,9 @@ mod tests {
         cache.put(pod("web-0", "new"));
         assert_eq!(cache.get(&wanted("web-0", Some("new"))).unwrap().uid, "new");
         assert!(cache.get(&wanted("web-0", Some("old"))).is_none());
-        assert!(cache.get(&wanted("web-0", None)).is_some(), "a runtime without UIDs is believed by name");
+        for unknown in [None, Some("")] {
+            assert!(cache.get(&wanted("web-0", unknown)).is_none(), "this may be the predecessor");
+        }
     }
 
     #[test]
@@ -182,11 +188,11 @@ mod tests {
     #[test]
     fn nobody_waits_for_a_watch_that_is_not_open_or_an_agent_that_stops() {
         let cache = PodCache::default();
-        assert!(cache.wait_for_watch(&wanted("web-0", None), far()).is_none());
+        assert!(cache.wait_for_watch(&wanted("web-0", Some("new")), far()).is_none());
         cache.set_live(true);
         cache.close();
-        assert!(cache.wait_for_watch(&wanted("web-0", None), far()).is_none());
-        assert!(cache.wait(&wanted("web-0", None), far()).is_none());
+        assert!(cache.wait_for_watch(&wanted("web-0", Some("new")), far()).is_none());
+        assert!(cache.wait(&wanted("web-0", Some("new")), far()).is_none());
     }
 
     #[test]
@@ -197,8 +203,8 @@ mod tests {
         assert!(!cache.is_synced());
         cache.complete(&HashSet::from(["2".to_owned()]));
         assert!(cache.is_synced());
-        assert!(cache.get(&wanted("a", None)).is_none());
-        assert!(cache.get(&wanted("b", None)).is_some());
+        assert!(cache.get(&wanted("a", Some("1"))).is_none());
+        assert!(cache.get(&wanted("b", Some("2"))).is_some());
     }
 
     fn far() -> Instant {

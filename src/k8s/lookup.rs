@@ -37,10 +37,7 @@ impl BlockingApi {
 impl AskApi for BlockingApi {
     fn pod(&self, namespace: &str, name: &str, limit: Duration) -> Result<PodFacts, ApiError> {
         let pod = self.runtime.block_on(self.client.pod(namespace, name, limit))?;
-        if pod.metadata.uid.is_empty() || pod.metadata.name != name {
-            return Err(ApiError::Invalid { reason: "it has no UID, or another name".to_owned() });
-        }
-        Ok(pod.into_facts())
+        pod.asked_for(namespace, name).map_err(|reason| ApiError::Invalid { reason })
     }
 }
 
@@ -62,10 +59,14 @@ impl PodSource for Pods {
         let started = Instant::now();
         // Never so long that the plugin has given the agent up meanwhile.
         let most = bounds.agent_timeout.mul_f64(0.8);
+        let end = Some(started + most);
+        if !pod.has_uid() {
+            return search(self, pod, bounds, &Start { at: started, looked: 0, grace: Duration::ZERO, end });
+        }
         if let Some(facts) = self.cache.wait_for_watch(pod, started + WATCH_GRACE.min(most)) {
             return Lookup { source: "cache", attempts: 1, found: Ok((*facts).clone()) };
         }
-        search(self, pod, bounds, &Start { at: started, looked: 1, grace: WATCH_GRACE, end: Some(started + most) })
+        search(self, pod, bounds, &Start { at: started, looked: 1, grace: WATCH_GRACE, end })
     }
 }
 
@@ -132,6 +133,14 @@ mod tests {
         cache.put(pod("u-0"));
         let found = pods(&cache, &[Ok(pod("u-1"))]).find(&wanted("u-1"), &bounds());
         assert_eq!((found.source, found.attempts, found.found.unwrap().uid.as_str()), ("api", 2, "u-1"));
+    }
+
+    #[test]
+    fn a_runtime_without_uids_is_believed_by_name_but_not_by_the_cache() {
+        let cache = Arc::new(PodCache::default());
+        cache.put(pod("u-0"));
+        let found = pods(&cache, &[Ok(pod("u-1"))]).find(&wanted(""), &bounds());
+        assert_eq!((found.source, found.attempts, found.found.unwrap().uid.as_str()), ("api", 1, "u-1"));
     }
 
     #[test]

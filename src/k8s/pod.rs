@@ -5,6 +5,9 @@ use crate::domain::pod::{Container, PodFacts};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 
+/// How much of an unexpected value a message repeats: two of the longest names.
+const SHOWN: usize = 320;
+
 /// A `v1` Pod.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Pod {
@@ -90,6 +93,26 @@ where
 }
 
 impl Pod {
+    /// The facts of the pod that the API server was asked for, or why the answer is not that pod.
+    /// What is not whole is refused: a pod without containers would pass for one without a proxy.
+    pub fn asked_for(self, namespace: &str, name: &str) -> Result<PodFacts, String> {
+        let shown = |text: &str| text.chars().take(SHOWN).collect::<String>();
+        if self.kind != "Pod" {
+            return Err(format!("its kind is {:?}", shown(&self.kind)));
+        }
+        if (self.metadata.namespace.as_str(), self.metadata.name.as_str()) != (namespace, name) {
+            let found = format!("{}/{}", self.metadata.namespace, self.metadata.name);
+            return Err(format!("it is the pod {:?}", shown(&found)));
+        }
+        if self.metadata.uid.is_empty() {
+            return Err("it has no UID".to_owned());
+        }
+        if self.spec.containers.is_empty() {
+            return Err("it has no containers".to_owned());
+        }
+        Ok(self.into_facts())
+    }
+
     /// The facts on which decision, rules and trace rest; init containers come first.
     pub fn into_facts(self) -> PodFacts {
         let PodSpec { init_containers, containers, .. } = self.spec;
@@ -170,6 +193,27 @@ mod tests {
         assert_eq!(nulls.containers.len(), 2);
         assert_eq!(nulls.containers[1].env, [("E".to_owned(), String::new())]);
         assert_eq!(facts(json!({})), PodFacts::default());
+    }
+
+    #[test]
+    fn what_is_not_the_whole_pod_is_refused_with_the_reason() {
+        let whole = json!({"kind": "Pod", "metadata": {"name": "web-0", "namespace": "shop", "uid": "u-1"},
+            "spec": {"containers": [{"name": "web"}]}});
+        let asked = |patch: serde_json::Value| {
+            let mut pod = whole.clone();
+            pod.as_object_mut().unwrap().extend(patch.as_object().unwrap().clone());
+            serde_json::from_value::<Pod>(pod).unwrap().asked_for("shop", "web-0").map(|facts| facts.uid)
+        };
+        assert_eq!(asked(json!({})), Ok("u-1".to_owned()));
+        for (patch, reason) in [
+            (json!({"kind": "PartialObjectMetadata"}), "its kind is \"PartialObjectMetadata\""),
+            (json!({"kind": null}), "its kind is \"\""),
+            (json!({"metadata": {"name": "web-1", "namespace": "shop", "uid": "u-1"}}), "it is the pod \"shop/web-1\""),
+            (json!({"metadata": {"name": "web-0", "namespace": "shop"}}), "it has no UID"),
+            (json!({"spec": {}}), "it has no containers"),
+        ] {
+            assert_eq!(asked(patch), Err(reason.to_owned()));
+        }
     }
 
     #[test]

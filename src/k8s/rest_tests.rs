@@ -19,7 +19,8 @@ const UID: &str = "11111111-2222-4333-8444-555555555555";
 const PKI: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/pki");
 
 fn pod_json(uid: &str) -> Reply {
-    let pod = json!({"kind": "Pod", "metadata": {"name": "web-0", "namespace": "shop", "uid": uid}});
+    let pod = json!({"kind": "Pod", "metadata": {"name": "web-0", "namespace": "shop", "uid": uid},
+        "spec": {"containers": [{"name": "web"}]}});
     Reply::Json(200, pod.to_string())
 }
 
@@ -105,7 +106,7 @@ fn a_pod_that_comes_late_is_waited_for() {
 #[test]
 fn a_static_pod_is_known_by_its_hash_and_a_runtime_without_uid_is_believed() {
     let mirror = json!({"kind": "Pod", "metadata": {"name": "web-0", "namespace": "shop", "uid": UID,
-        "annotations": {"kubernetes.io/config.hash": "abc"}}});
+        "annotations": {"kubernetes.io/config.hash": "abc"}}, "spec": {"containers": [{"name": "web"}]}});
     let api = ScriptedApi::http(vec![Reply::Json(200, mirror.to_string())]);
     let directory = kubeconfig(&format!("server: 'http://{}'", api.address), "");
     for pod in [wanted("abc"), wanted(UID), PodRef { uid: None, ..wanted("") }] {

@@ -3,7 +3,7 @@
 
 use super::session::{Presence, Session};
 use crate::domain::failure::{Classify, Failure};
-use crate::domain::request::{Conclusion, Request};
+use crate::domain::request::{Answer, Command, Conclusion, Request};
 use crate::domain::step::{ErrorType, Step};
 use crate::host::uds::Connection;
 use crate::telemetry::keys;
@@ -39,6 +39,8 @@ enum CallError {
     Protocol { socket: PathBuf, source: ProtocolError },
     #[error("the node agent at {} answered with a {kind:?} frame instead of a conclusion", .socket.display())]
     OutOfOrder { socket: PathBuf, kind: Kind },
+    #[error("the node agent at {} does not say whether the pod has its rules", .socket.display())]
+    Undecided { socket: PathBuf },
     #[error("{0}")]
     Refused(Failure),
 }
@@ -51,7 +53,8 @@ impl Classify for CallError {
             CallError::Stranger { .. }
             | CallError::HungUp { .. }
             | CallError::Protocol { .. }
-            | CallError::OutOfOrder { .. } => ErrorType::AgentProtocol,
+            | CallError::OutOfOrder { .. }
+            | CallError::Undecided { .. } => ErrorType::AgentProtocol,
             CallError::Refused(failure) => failure.error_type,
         }
     }
@@ -113,6 +116,10 @@ impl Caller<'_> {
         })?;
         match conclusion.result {
             Err(failure) if failure.step == Step::AgentCall => Err(CallError::Refused(failure)),
+            // "Done" answers other commands; a pod must not start on the strength of it.
+            Ok(Answer::Done) if matches!(request.command, Command::Add | Command::Check) => {
+                Err(CallError::Undecided { socket: socket() })
+            }
             _ => {
                 self.session.agent.replace(Some(connection));
                 Ok(Some(conclusion))
