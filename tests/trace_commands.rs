@@ -10,7 +10,7 @@ mod told;
 #[path = "trace/world.rs"]
 mod world;
 
-use otlp::{Collector, Speaks, hex};
+use otlp::{Nobody, Speaks, hex};
 use serde_json::json;
 use support::*;
 use told::Told;
@@ -151,17 +151,16 @@ fn a_collector_that_is_away_costs_time_and_no_telemetry() {
     const SPANS: usize = 9;
     let mut world = World::new(Speaks::Grpc, &[pod(json!({}))]);
     let wire = world.wire();
-    let address = world.collector.address;
-    // Nobody listens there until it is back.
+    let nobody = Nobody::new();
     let small = [("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "12"), ("OTEL_BSP_EXPORT_TIMEOUT", "1000")];
-    let mut agent = world.launch_without_collector(&small);
+    let mut agent = world.launch_without_collector(&nobody, &small);
     for _ in 0..ADDS {
         assert_eq!(world.node.call("ADD", &wire.pod.path()).result(), prev_result());
     }
     let counted = r#"istio_cni_requests_total{command="add",outcome="enrolled",reason="",path="agent"}"#;
     agent.wait_for_metric(counted, ADDS as f64);
     agent.wait_for("cannot send traces to ");
-    world.collector = world.wait(Collector::start_at(address, Speaks::Grpc, None));
+    world.collector = world.wait(nobody.collector(Speaks::Grpc));
     assert_eq!(world.node.call("ADD", &wire.pod.path()).result(), prev_result());
     world.wait(world.collector.spans((ADDS + 1) * SPANS));
     agent.wait_for(&format!("sending traces to {} again", world.collector.url()));

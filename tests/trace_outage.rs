@@ -11,7 +11,7 @@ mod told;
 #[path = "trace/world.rs"]
 mod world;
 
-use otlp::Speaks;
+use otlp::{Nobody, Speaks};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use support::*;
@@ -45,7 +45,8 @@ fn an_agent_that_is_killed_while_its_collector_is_away_leaves_the_spool_to_the_n
     for _ in 0..CALLS {
         assert_eq!(world.node.call("ADD", &wire.pod.path()).result(), prev_result());
     }
-    let mut agent = world.launch_without_collector(&[]);
+    let nobody = Nobody::new();
+    let mut agent = world.launch_without_collector(&nobody, &[]);
     agent.wait_for("took over ");
     assert_eq!(told_files(&world), CALLS);
     agent.kill();
@@ -56,7 +57,7 @@ fn an_agent_that_is_killed_while_its_collector_is_away_leaves_the_spool_to_the_n
     let steps = ["config.parse", "netns.open", "agent.call", "pod.lookup", "redirect.decide"];
     let all = steps.into_iter().chain(["rules.build", "rules.apply", "rules.verify", "cni.add"]);
     assert_eq!(names(&told), all.map(|name| (name, CALLS)).collect());
-    assert_eq!(told.story(TRACE).matches("= End auto configuration for web-0 =").count(), CALLS);
+    assert_eq!(told.story(TRACE).matches(" configuration for web-0 =====").count(), 2 * CALLS);
     assert_eq!(counted(&told, "standalone"), None, "the agent that was killed has counted them");
 }
 
@@ -66,7 +67,8 @@ fn an_agent_that_is_stopped_while_its_collector_is_away_leaves_everything_to_the
         let mut world = World::new(speaks, &[pod(json!({}))]);
         let wire = world.wire();
         assert_eq!(world.node.call("ADD", &wire.pod.path()).result(), prev_result());
-        let mut agent = world.launch_without_collector(&[]);
+        let nobody = Nobody::new();
+        let mut agent = world.launch_without_collector(&nobody, &[]);
         agent.wait_for("took over ");
         agent.wait_for("ms after the start");
         assert_eq!(world.node.call("ADD", &wire.pod.path()).result(), prev_result());
@@ -103,7 +105,8 @@ fn what_does_not_fit_the_spool_is_counted_by_the_next_agent() {
     let wire = world.wire();
     std::fs::create_dir(world.node.path("spool")).unwrap();
     (0..512).for_each(|number| std::fs::write(world.node.path(&format!("spool/of-others-{number}")), "").unwrap());
-    let mut agent = world.launch_without_collector(&[]);
+    let nobody = Nobody::new();
+    let mut agent = world.launch_without_collector(&nobody, &[]);
     agent.wait_for("ms after the start");
     assert_eq!(world.node.call("ADD", &wire.pod.path()).result(), prev_result());
     agent.wait_for_metric(r#"istio_cni_requests_total{command="add",outcome="enrolled",reason="",path="agent"}"#, 1.0);

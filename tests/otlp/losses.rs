@@ -2,7 +2,7 @@
 //! nothing else.
 
 use crate::scene::{FLUSH, enrolled, lost, lost_in_all, start};
-use crate::support::{Answer, Collector, Speaks};
+use crate::support::{Answer, Collector, Nobody, Speaks};
 use istio_cni_otel::telemetry::metrics::Signal;
 use istio_cni_otel::telemetry::resource::Origin;
 use istio_cni_otel::telemetry::story::Batch;
@@ -21,10 +21,9 @@ fn many(spans: usize) -> Batch {
 #[tokio::test]
 async fn nobody_there_costs_counted_items() {
     for (_, protocol) in [GRPC, HTTP] {
-        // A port that was free a moment ago, and that nobody serves.
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let nobody = Nobody::new();
         let (telemetry, screen) = start(&[
-            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &format!("http://{free}")),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &nobody.url()),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
             ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10"),
             ("OTEL_BSP_EXPORT_TIMEOUT", "100"),
@@ -185,13 +184,13 @@ async fn a_connection_that_went_dead_in_silence_is_replaced() {
 #[tokio::test]
 async fn a_collector_that_comes_late_gets_what_waits() {
     for (speaks, protocol) in [GRPC, HTTP] {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let nobody = Nobody::new();
         let (telemetry, _) = start(&[
-            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &format!("http://{free}/traces")),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &format!("{}/traces", nobody.url())),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
         ]);
         telemetry.ingest(many(7), Origin::Agent);
-        let collector = Collector::start_at(free, speaks, None).await;
+        let collector = nobody.collector(speaks).await;
         assert_eq!(collector.spans(7).await.len(), 7);
         telemetry.shutdown(FLUSH).await;
         assert_eq!(lost_in_all(&telemetry, Signal::Traces), 0);

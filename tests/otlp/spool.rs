@@ -2,7 +2,7 @@
 //! whole, however much it is; only what a collector will never take is given up.
 
 use crate::scene::{FLUSH, enrolled, lost, lost_in_all, start, start_keeping};
-use crate::support::{Answer, Collector, Speaks};
+use crate::support::{Answer, Collector, Nobody, Speaks};
 use istio_cni_otel::agent::spool::Drain;
 use istio_cni_otel::host::spool::Spool;
 use istio_cni_otel::telemetry::batch;
@@ -34,11 +34,6 @@ fn leave(run_dir: &Path, batch: &Batch) {
 
 fn waiting(run_dir: &Path) -> usize {
     Spool::in_run_dir(run_dir).waiting().unwrap().len()
-}
-
-/// Where nobody serves.
-fn nowhere() -> String {
-    format!("http://{}", std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
 }
 
 fn traces_to(url: &str) -> [(&'static str, &str); 2] {
@@ -103,7 +98,8 @@ async fn a_spool_larger_than_the_queue_is_sent_without_loss() {
 #[tokio::test]
 async fn what_a_collector_that_is_away_did_not_get_the_next_agent_sends() {
     let run_dir = tempfile::tempdir().unwrap();
-    let (telemetry, screen) = start_keeping(&traces_to(&nowhere()), run_dir.path());
+    let nobody = Nobody::new();
+    let (telemetry, screen) = start_keeping(&traces_to(&nobody.url()), run_dir.path());
     telemetry.ingest(spans(0..700), Origin::Agent);
     telemetry.ingest(spans(700..900), Origin::Plugin);
     let counted = telemetry.metrics().render(None).1;
@@ -136,17 +132,21 @@ async fn what_a_collector_that_hangs_may_have_the_next_agent_sends() {
 async fn a_collector_that_comes_back_gets_what_failed_while_it_was_away() {
     let run_dir = tempfile::tempdir().unwrap();
     let collector = Collector::start(Speaks::Grpc, None).await;
-    collector.answer(vec![Answer::Refuse(14); 12], Answer::Take);
+    // More than the attempts of two requests.
+    collector.answer(vec![Answer::Refuse(14); 40], Answer::Take);
     (0..5).for_each(|file| leave(run_dir.path(), &spans(file * 4..file * 4 + 4)));
     let url = collector.url();
-    let soon = [traces_to(&url).to_vec(), vec![("OTEL_BSP_EXPORT_TIMEOUT", "15")]].concat();
+    let soon = [traces_to(&url).to_vec(), vec![("OTEL_BSP_EXPORT_TIMEOUT", "300")]].concat();
     let (telemetry, screen) = start_keeping(&soon, run_dir.path());
     telemetry.ingest(spans(20..30), Origin::Agent);
     let drain = tokio::spawn(Drain::new(run_dir.path(), telemetry.clone()).run());
-    assert_eq!(collector.spans(30).await.len(), 30);
+    collector.spans(30).await;
     empty(run_dir.path()).await;
     drain.abort();
     telemetry.shutdown(FLUSH).await;
+    let arrived = crate::support::spans(&collector.received());
+    let ids: BTreeSet<_> = arrived.iter().map(|span| &span.span_id).collect();
+    assert_eq!(ids.len(), 30, "each at least once");
     assert_eq!(lost_in_all(&telemetry, Signal::Traces), 0);
     let page = telemetry.metrics().render(None).1;
     let lookups = page.lines().find(|line| line.starts_with("istio_cni_step_duration_seconds_count"));
@@ -176,7 +176,8 @@ async fn what_finds_no_room_in_the_spool_is_counted_by_whoever_comes_next() {
     let directory = run_dir.path().join("spool");
     std::fs::create_dir(&directory).unwrap();
     (0..512).for_each(|number| std::fs::write(directory.join(format!("of-others-{number}")), "").unwrap());
-    let (telemetry, _) = start_keeping(&traces_to(&nowhere()), run_dir.path());
+    let nobody = Nobody::new();
+    let (telemetry, _) = start_keeping(&traces_to(&nobody.url()), run_dir.path());
     telemetry.ingest(spans(0..9), Origin::Agent);
     ends_without_loss(telemetry).await;
     let (next, _) = start_keeping(&[], run_dir.path());

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -102,12 +102,11 @@ impl State {
 impl Collector {
     /// A collector on a free port of loopback.
     pub async fn start(speaks: Speaks, tls: Option<&Certificates>) -> Collector {
-        Collector::start_at("127.0.0.1:0".parse().unwrap(), speaks, tls).await
+        Collector::start_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), speaks, tls)
     }
 
-    /// A collector at an address; with TLS it wants a client's certificate.
-    pub async fn start_at(address: SocketAddr, speaks: Speaks, tls: Option<&Certificates>) -> Collector {
-        let listener = TcpListener::bind(address).await.unwrap();
+    /// A collector behind a listener; with TLS it wants a client's certificate.
+    fn start_on(listener: TcpListener, speaks: Speaks, tls: Option<&Certificates>) -> Collector {
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
             received: Mutex::default(),
@@ -165,6 +164,27 @@ impl Collector {
     /// Waits for metrics that were taken.
     pub async fn metrics(&self) -> Vec<Metric> {
         metrics(&self.until("metrics", |received| !metrics(received).is_empty()).await)
+    }
+}
+
+/// An address where nobody listens, and that nobody else gets meanwhile.
+pub struct Nobody(TcpSocket);
+
+impl Nobody {
+    pub fn new() -> Nobody {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        Nobody(socket)
+    }
+
+    /// The endpoint for the environment.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.0.local_addr().unwrap())
+    }
+
+    /// A collector comes (back) to this address.
+    pub async fn collector(self, speaks: Speaks) -> Collector {
+        Collector::start_on(self.0.listen(64).unwrap(), speaks, None)
     }
 }
 

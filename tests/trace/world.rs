@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses another part of this")]
 
-use crate::otlp::{Collector, Speaks};
+use crate::otlp::{Collector, Nobody, Speaks};
 use crate::support::agent::Agent;
 use crate::support::api::Api;
 use crate::support::{Addresses, Namespace, Node, Wire, eventually, loopback};
@@ -77,10 +77,9 @@ impl World {
         Agent::start_with(&self.node, &usual.chain(more.iter().copied()).collect::<Vec<_>>())
     }
 
-    /// The same, with its collector gone.
-    pub fn launch_without_collector(&mut self, more: &[(&str, &str)]) -> Agent {
-        let url = self.collector.url();
-        self.collector = self.runtime.block_on(Collector::start(self.speaks, None));
+    /// The same, with nobody where its collector should be.
+    pub fn launch_without_collector(&self, nobody: &Nobody, more: &[(&str, &str)]) -> Agent {
+        let url = nobody.url();
         let gone = [("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str())];
         self.launch_agent(&gone.into_iter().chain(more.iter().copied()).collect::<Vec<_>>())
     }
