@@ -5,7 +5,7 @@
 use crate::otlp::{Collector, Nobody, Speaks};
 use crate::support::agent::Agent;
 use crate::support::api::Api;
-use crate::support::{Addresses, Namespace, Node, Wire, eventually, loopback};
+use crate::support::{Addresses, Answer, Namespace, Node, Wire, eventually, loopback};
 use crate::told::Told;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -115,6 +115,19 @@ impl World {
     pub fn wait<T>(&self, what: impl Future<Output = T>) -> T {
         self.runtime.block_on(what)
     }
+}
+
+/// One ADD through the agent of a pod that the plugin is called for with these arguments.
+pub fn add(pods: &[Value], arguments: &str, speaks: Speaks) -> (Told, Answer) {
+    let mut world = World::new(speaks, pods).call_with(|node| node.env("CNI_ARGS", arguments));
+    let wire = world.wire();
+    world.start_agent();
+    let answer = world.node.call("ADD", &wire.pod.path());
+    let unmeshed = wire.pod.nft_tables().is_empty();
+    let told = world.told();
+    let enrolled = told.spans.iter().any(|(_, span)| span.name == "rules.verify");
+    assert_eq!(unmeshed, !enrolled, "rules where the trace says so, and nowhere else");
+    (told, answer)
 }
 
 /// `CNI_ARGS` for a pod of this name and UID; an empty UID is none.
