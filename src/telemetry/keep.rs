@@ -88,14 +88,17 @@ pub fn put_back<T: Item>(core: &Core, items: Vec<Queued<T>>, reason: DropReason)
             core.metrics.dropped(T::SIGNAL, reason, items.len() as u64);
             continue;
         };
+        let mut oversized = items.len() as u64;
         for (bytes, held) in batch::pieces(T::batch(items), origin) {
             let count = held.spans + held.logs;
+            oversized -= count;
             match keeper.keep(&bytes, held) {
                 Kept::Waits => kept += count,
                 Kept::LossNoted => {}
                 Kept::Lost => core.metrics.dropped(T::SIGNAL, reason, count),
             }
         }
+        core.metrics.dropped(T::SIGNAL, reason, oversized);
     }
     kept
 }
