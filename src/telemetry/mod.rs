@@ -25,6 +25,7 @@ mod export;
 pub mod keep;
 pub mod keys;
 pub mod metrics;
+mod open_span;
 pub mod otlp;
 pub mod outcome;
 pub mod pipeline;

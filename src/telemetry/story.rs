@@ -8,14 +8,15 @@ use super::api_request::ApiRequest;
 pub use super::attribute::{Attribute, attribute, text_attribute};
 pub use super::clock::Clock;
 use super::event::{self, EventName, Level};
-use super::keys::{self, Key};
+use super::keys;
+pub use super::open_span::{Open, random_span_id};
 use crate::domain::failure::{Classify, Failure};
-use crate::domain::identity::{SpanId, TraceId, TraceLink};
+use crate::domain::identity::{SpanId, TraceId};
 use crate::domain::pod::PodRef;
 use crate::domain::step::{ErrorType, Step};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
-use opentelemetry_proto::tonic::trace::v1::{Span, Status, span, status};
+use opentelemetry_proto::tonic::trace::v1::Span;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Finished spans and log records, in OTLP's own types, without their resource.
@@ -58,37 +59,6 @@ struct State {
     batch: Batch,
 }
 
-/// The open span of a step, for its attributes.
-pub struct Open {
-    attributes: Mutex<Vec<KeyValue>>,
-    links: Mutex<Vec<span::Link>>,
-}
-
-impl Open {
-    /// Sets an attribute.
-    pub fn set(&self, key: Key, value: impl Into<Attribute>) {
-        lock(&self.attributes).push(attribute(key, value));
-    }
-
-    /// Adds a link to a span of another trace.
-    pub fn link(&self, link: &TraceLink) {
-        let mut attributes = vec![attribute(keys::LINK_SOURCE, link.source)];
-        attributes.extend(link.baggage.iter().map(|(key, value)| KeyValue {
-            key: format!("{}{key}", keys::LINK_BAGGAGE_PREFIX),
-            value: Attribute::from(value.as_str()).into_value(),
-            ..KeyValue::default()
-        }));
-        lock(&self.links).push(span::Link {
-            trace_id: link.trace_id.0.to_vec(),
-            span_id: link.span_id.0.to_vec(),
-            trace_state: link.state.clone(),
-            flags: u32::from(link.flags),
-            attributes,
-            dropped_attributes_count: 0,
-        });
-    }
-}
-
 impl Story {
     /// Begins the story of one request. `parent` is the span under which this process' steps
     /// stand; `console` sees each log record as it is made.
@@ -125,28 +95,26 @@ impl Story {
     /// Runs a step: a span with the outcome, and one log record (debug when it went well, error
     /// where the error was born). Steps inside `run` become its children.
     pub fn step<T, E: Classify>(&self, step: Step, run: impl FnOnce(&Open) -> Result<T, E>) -> Result<T, Failure> {
-        let open = Open { attributes: Mutex::default(), links: Mutex::default() };
-        let id = random_span_id();
-        let start = self.clock.now_ns();
-        let outer = lock(&self.state).parent.replace(id);
+        let open = Open::begin(step.name(), self.clock.now_ns());
+        let outer = lock(&self.state).parent.replace(open.id());
         let result = run(&open).map_err(|error| Failure::from_error(step, &error));
         lock(&self.state).parent = outer;
-        self.finish(step.name(), id, outer, start, open, result.as_ref().err(), true);
+        let span = open.end(outer, self.clock.now_ns(), result.as_ref().err());
+        self.log_step(step, &span, result.as_ref().err());
+        lock(&self.state).batch.spans.push(span);
         result
     }
 
     /// Runs the whole request as the span `name`, below the pod's root span or where it is pinned.
     pub fn request<T>(&self, name: &'static str, run: impl FnOnce(&Open) -> Result<T, Failure>) -> Result<T, Failure> {
-        let open = Open { attributes: Mutex::default(), links: Mutex::default() };
-        let id = random_span_id();
-        let outer = lock(&self.state).parent.replace(id);
+        let open = Open::begin(name, self.clock.start_ns());
+        let outer = lock(&self.state).parent.replace(open.id());
         let result = run(&open);
         // What is said of the request afterwards still stands on its span.
-        let parent = {
-            let state = lock(&self.state);
-            state.pinned.or_else(|| outer.map(|_| state.trace.root_span()))
-        };
-        self.finish(name, id, parent, self.clock.start_ns(), open, result.as_ref().err(), false);
+        let mut state = lock(&self.state);
+        let parent = state.pinned.or_else(|| outer.map(|_| state.trace.root_span()));
+        state.batch.spans.push(open.end(parent, self.clock.now_ns(), result.as_ref().err()));
+        drop(state);
         result
     }
 
@@ -171,7 +139,7 @@ impl Story {
         if !self.shows(level) {
             return;
         }
-        let span_id = lock(&self.state).parent;
+        let span_id = lock(&self.state).parent.map(|id| id.0.to_vec()).unwrap_or_default();
         self.write_log(level, event_name, message, attributes, span_id);
     }
 
@@ -199,57 +167,23 @@ impl Story {
         batch
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the one place where a span is made")]
-    fn finish(
-        &self,
-        name: &'static str,
-        id: SpanId,
-        parent: Option<SpanId>,
-        start: u64,
-        open: Open,
-        failure: Option<&Failure>,
-        log: bool,
-    ) {
-        let end = self.clock.now_ns();
-        let mut attributes = open.attributes.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut status = Status::default();
-        if let Some(failure) = failure {
-            attributes.push(attribute(keys::ERROR_TYPE, failure.error_type.as_str()));
-            status = Status { code: status::StatusCode::Error.into(), message: failure.message.clone() };
-        }
-        if log {
-            self.log_step(name, id, end.saturating_sub(start), failure);
-        }
-        lock(&self.state).batch.spans.push(Span {
-            span_id: id.0.to_vec(),
-            parent_span_id: parent.map(|id| id.0.to_vec()).unwrap_or_default(),
-            flags: 1,
-            name: name.to_owned(),
-            kind: span::SpanKind::Internal.into(),
-            start_time_unix_nano: start,
-            end_time_unix_nano: end,
-            attributes,
-            links: open.links.into_inner().unwrap_or_else(PoisonError::into_inner),
-            status: Some(status),
-            ..Span::default()
-        });
-    }
-
-    fn log_step(&self, name: &'static str, id: SpanId, duration_ns: u64, failure: Option<&Failure>) {
+    fn log_step(&self, step: Step, span: &Span, failure: Option<&Failure>) {
         let level = if failure.is_some() { Level::Error } else { Level::Debug };
         if !self.shows(level) {
             return;
         }
+        let name = step.name();
+        let took = Millis(span.end_time_unix_nano.saturating_sub(span.start_time_unix_nano));
         let mut attributes = vec![attribute(keys::STEP, name)];
         let message = match failure {
             Some(failure) => {
                 attributes.push(attribute(keys::ERROR_TYPE, failure.error_type.as_str()));
-                format!("{name} failed after {}: {}", Millis(duration_ns), failure.message)
+                format!("{name} failed after {took}: {}", failure.message)
             }
-            None => format!("{name} done in {}", Millis(duration_ns)),
+            None => format!("{name} done in {took}"),
         };
         let event_name = if failure.is_some() { event::STEP_FAILED } else { event::STEP_DONE };
-        self.write_log(level, event_name, &message, attributes, Some(id));
+        self.write_log(level, event_name, &message, attributes, span.span_id.clone());
     }
 
     fn shows(&self, level: Level) -> bool {
@@ -262,7 +196,7 @@ impl Story {
         event_name: EventName,
         message: &str,
         attributes: Vec<KeyValue>,
-        span_id: Option<SpanId>,
+        span_id: Vec<u8>,
     ) {
         let now = self.clock.now_ns();
         let mut record = LogRecord {
@@ -273,7 +207,7 @@ impl Story {
             body: Attribute::from(message).into_value(),
             attributes,
             flags: 1,
-            span_id: span_id.map(|id| id.0.to_vec()).unwrap_or_default(),
+            span_id,
             event_name: event_name.as_str().to_owned(),
             ..LogRecord::default()
         };
@@ -307,17 +241,6 @@ fn identity_attributes(pod: &PodRef) -> Vec<KeyValue> {
         attributes.push(attribute(keys::POD_UID, uid));
     }
     attributes
-}
-
-/// A random span id. Should the kernel give no randomness, time and address stand in: a span id
-/// must be unique in its trace, not secret.
-pub fn random_span_id() -> SpanId {
-    let mut id = [0_u8; 8];
-    if getrandom::fill(&mut id).is_err() || id == [0; 8] {
-        let now = Clock::start().start_ns() ^ (std::ptr::from_ref(&id) as u64).rotate_left(32);
-        id = now.max(1).to_be_bytes();
-    }
-    SpanId(id)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
