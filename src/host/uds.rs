@@ -137,7 +137,8 @@ fn first_descriptor(message: &libc::msghdr) -> Option<OwnedFd> {
         if (found.cmsg_level, found.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
             // SAFETY: it only computes a length.
             let empty = unsafe { libc::CMSG_LEN(0) } as usize;
-            let count = (found.cmsg_len as usize).saturating_sub(empty) / size_of::<RawFd>();
+            let length: usize = found.cmsg_len as _;
+            let count = length.saturating_sub(empty) / size_of::<RawFd>();
             for index in 0..count {
                 // SAFETY: so many descriptors follow the header, and the kernel has just made each
                 // of them for us alone (man 7 unix).

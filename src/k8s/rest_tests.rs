@@ -61,7 +61,7 @@ fn find(directory: &tempfile::TempDir, pod: &PodRef, bounds: &Bounds) -> (Lookup
 fn failure(script: Vec<Reply>, attempts: u32) -> (ErrorType, String, usize) {
     let api = ScriptedApi::http(script);
     let directory = kubeconfig(&format!("server: 'http://{}'", api.address), "token: t");
-    let error = find(&directory, &wanted(UID), &bounds(attempts)).0.found.err().expect("the lookup fails");
+    let error = find(&directory, &wanted(UID), &bounds(attempts)).0.found.expect_err("the lookup fails");
     (error.error_type(), error.to_string(), api.requests().len())
 }
 
