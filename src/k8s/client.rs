@@ -6,7 +6,7 @@ use super::pod::Pod;
 use crate::telemetry::api_request::ApiRequest;
 use futures::{Stream, StreamExt};
 use kube::api::{ListParams, WatchEvent, WatchParams};
-use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::Request;
 use kube::core::params::GetParams;
 use serde::Deserialize;
@@ -159,17 +159,13 @@ impl ApiSource {
     async fn config(&self) -> Result<kube::Config, ApiError> {
         match self {
             ApiSource::Kubeconfig(path) => {
-                let bad = |error: &dyn std::fmt::Display| ApiError::Kubeconfig {
-                    path: path.clone(),
-                    reason: error.to_string(),
-                };
+                let bad = |error| ApiError::Kubeconfig { path: path.clone(), reason: without_secrets(&error) };
                 if !path.exists() {
                     return Err(ApiError::KubeconfigMissing { path: path.clone() });
                 }
-                let file = Kubeconfig::read_from(path).map_err(|error| bad(&error))?;
+                let file = Kubeconfig::read_from(path).map_err(bad)?;
                 let options = KubeConfigOptions::default();
-                let mut config =
-                    kube::Config::from_custom_kubeconfig(file, &options).await.map_err(|error| bad(&error))?;
+                let mut config = kube::Config::from_custom_kubeconfig(file, &options).await.map_err(bad)?;
                 if config.cluster_url.scheme_str() == Some("http") {
                     // Plain HTTP needs no roots, and looking for the system's fails where there are none.
                     config.root_cert.get_or_insert_default();
@@ -187,6 +183,14 @@ impl ApiSource {
             ApiSource::InCluster { host, port, .. } => format!("https://{}", authority(host, *port)),
         }
     }
+}
+
+/// What is wrong with a kubeconfig. The YAML parser's own words show lines of the file, and so
+/// perhaps a token: they are left out.
+fn without_secrets(error: &KubeconfigError) -> String {
+    let KubeconfigError::Parse(error) = error else { return error.to_string() };
+    let place = |at: serde_saphyr::Location| format!(" (line {}, column {})", at.line(), at.column());
+    format!("it is not YAML of the expected shape{}", error.location().map(place).unwrap_or_default())
 }
 
 fn in_cluster(
@@ -236,6 +240,32 @@ mod tests {
     fn an_ipv6_server_stands_in_brackets() {
         assert_eq!(authority("fd00::1", 443), "[fd00::1]:443");
         assert_eq!(authority("10.0.0.1", 6443), "10.0.0.1:6443");
+    }
+
+    /// What the agent says about a kubeconfig with this text, sources included.
+    async fn problem(text: &str) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config");
+        std::fs::write(&path, text).unwrap();
+        let error = ApiSource::Kubeconfig(path).config().await.unwrap_err();
+        format!("{} {error:?}", error.whole())
+    }
+
+    #[tokio::test]
+    async fn a_broken_file_is_located_but_never_quoted() {
+        for text in [
+            "users: [{name: a, user: {token: SECRET}",
+            "- SECRET",
+            "users: SECRET",
+            "users:\n- name: a\n  user:\n   token: [SECRET]\n",
+            "users:\n- name: a\n  user:\n    token: SECRET\n    username: [1]\n",
+        ] {
+            let message = problem(text).await;
+            assert!(!message.contains("SECRET"), "{message}");
+            assert!(message.contains("it is not YAML of the expected shape"), "{message}");
+        }
+        let located = problem("current-context: a\nusers: 1\n").await;
+        assert!(located.contains("(line 2, column"), "{located}");
     }
 
     #[test]
