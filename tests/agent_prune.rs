@@ -2,11 +2,9 @@
 
 use istio_cni_otel::domain::decision::{decide, warnings};
 use istio_cni_otel::domain::pod::{Container, PodFacts};
-use istio_cni_otel::domain::proxy::PROXY_CONTAINER;
+use istio_cni_otel::domain::proxy::{PROXY_CONTAINER, Variable};
 use istio_cni_otel::domain::prune::prune;
 use proptest::prelude::*;
-
-const VARIABLES: [&str; 5] = ["DISABLE_ENVOY", "INVALID_DROP", "ISTIO_DUAL_STACK", "ISTIO_META_DNS_CAPTURE", "OTHER"];
 
 /// Pods over every key that is read, some that are not, and values good and bad.
 fn pods() -> impl Strategy<Value = PodFacts> {
@@ -25,7 +23,8 @@ fn pods() -> impl Strategy<Value = PodFacts> {
     let values = prop::sample::select(vec!["", "true", "false", "*", "80", "x", "TPROXY", "10.0.0.0/8", "eth1"])
         .prop_map(str::to_owned);
     let names = prop::sample::select(vec![PROXY_CONTAINER, "web", "istio-init"]).prop_map(str::to_owned);
-    let variables = prop::sample::select(VARIABLES.to_vec()).prop_map(str::to_owned);
+    let read = Variable::ALL.iter().map(|variable| variable.name());
+    let variables = prop::sample::select(read.chain(["OTHER"]).collect::<Vec<_>>()).prop_map(str::to_owned);
     let arguments = prop::sample::select(vec!["proxy", "sidecar", "router"]).prop_map(str::to_owned);
     let container = (
         names,

@@ -7,7 +7,7 @@ use super::annotation_value::{
 use super::failure::Classify;
 use super::outbound::Outbound;
 use super::pod::PodFacts;
-use super::proxy::{DEFAULT_PROXY_ID, Proxy};
+use super::proxy::{DEFAULT_PROXY_ID, Proxy, Variable};
 use super::settings::{Mode, Ports, Ranges, RedirectSettings};
 use super::step::ErrorType;
 use std::fmt;
@@ -38,11 +38,6 @@ pub const ALWAYS_EXCLUDED_INBOUND: [u16; 3] = [15020, 15021, 15090];
 
 /// Outbound ports that are not captured unless an annotation says otherwise.
 pub const DEFAULT_EXCLUDED_OUTBOUND: [u16; 1] = [15020];
-
-/// The switches in the proxy's environment.
-const DNS_CAPTURE: &str = "ISTIO_META_DNS_CAPTURE";
-const DUAL_STACK: &str = "ISTIO_DUAL_STACK";
-const INVALID_DROP: &str = "INVALID_DROP";
 
 /// One annotation: the name that the reference's errors use, its key, and what it takes.
 struct Annotation {
@@ -176,9 +171,9 @@ pub fn redirect_settings(pod: &PodFacts, proxy: &Proxy<'_>) -> Result<RedirectSe
         reroute_interfaces,
         proxy_uid,
         proxy_gid,
-        dns_capture: proxy.is_true(DNS_CAPTURE),
-        dual_stack: proxy.is_true(DUAL_STACK),
-        invalid_drop: proxy.is_true(INVALID_DROP),
+        dns_capture: proxy.is_true(Variable::DnsCapture),
+        dual_stack: proxy.is_true(Variable::DualStack),
+        invalid_drop: proxy.is_true(Variable::InvalidDrop),
         // Not the pod's to say.
         outbound: Outbound::default(),
     })
@@ -195,10 +190,11 @@ pub struct EnvironmentWarning {
 
 /// Every switch of the proxy's environment that cannot be read.
 pub fn environment_warnings(proxy: &Proxy<'_>) -> Vec<EnvironmentWarning> {
-    [("DNS capture", DNS_CAPTURE), ("dual stack", DUAL_STACK), ("invalid drop", INVALID_DROP)]
+    [("DNS capture", Variable::DnsCapture), ("dual stack", Variable::DualStack), ("invalid drop", Variable::InvalidDrop)]
         .into_iter()
         .filter_map(|(what, variable)| {
             let inner = proxy.unreadable(variable)?;
+            let variable = variable.name();
             let message = format!(
                 "cannot parse {what} environment variable {inner}; {variable} of container istio-proxy takes true or false and counts as false"
             );

@@ -3,7 +3,7 @@
 use super::annotation::{environment_warnings, redirect_settings};
 use super::gotext::parse_bool;
 use super::pod::PodFacts;
-use super::proxy::{PROXY_CONTAINER, Proxy};
+use super::proxy::{PROXY_CONTAINER, Proxy, Variable};
 use super::settings::{RedirectSettings, SkipReason};
 use std::collections::BTreeSet;
 
@@ -54,7 +54,7 @@ fn skip(pod: &PodFacts, proxy: &Proxy<'_>) -> Option<(SkipReason, String)> {
         let message = "excluded due to being already injected with istio-init container";
         return Some((SkipReason::InitContainer, message.to_owned()));
     }
-    if proxy.is_true("DISABLE_ENVOY") {
+    if proxy.is_true(Variable::DisableEnvoy) {
         return Some((SkipReason::EnvoyDisabled, "excluded due to DISABLE_ENVOY on istio-proxy".to_owned()));
     }
     if !proxy.present {

@@ -11,6 +11,38 @@ pub const PROXY_CONTAINER: &str = "istio-proxy";
 /// The user and group of a proxy that names none, or names root.
 pub const DEFAULT_PROXY_ID: u32 = 1337;
 
+macro_rules! variables {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)*) => {
+        /// A switch in the proxy's environment. These are all that can be read of it, and all that
+        /// is kept of it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Variable {
+            $($(#[doc = $doc])+ $variant,)*
+        }
+
+        impl Variable {
+            /// Every one.
+            pub const ALL: &[Variable] = &[$(Variable::$variant,)*];
+
+            /// Its name in the environment.
+            pub const fn name(self) -> &'static str {
+                match self { $(Variable::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+variables! {
+    /// The proxy is not in use: the pod is left alone.
+    DisableEnvoy = "DISABLE_ENVOY",
+    /// Packets that connection tracking finds invalid are dropped.
+    InvalidDrop = "INVALID_DROP",
+    /// An IPv6 address is looked for beyond the first address.
+    DualStack = "ISTIO_DUAL_STACK",
+    /// DNS is captured to the proxy.
+    DnsCapture = "ISTIO_META_DNS_CAPTURE",
+}
+
 /// The proxy of a pod. With several containers of that name the later one wins, and their
 /// environments are merged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,13 +79,13 @@ impl<'a> Proxy<'a> {
 
     /// Whether a variable of the proxy's environment is true. What is no truth value counts as
     /// false; [`Proxy::unreadable`] tells of it.
-    pub fn is_true(&self, variable: &str) -> bool {
-        self.env.get(variable).is_some_and(|value| gotext::parse_bool(value) == Ok(true))
+    pub fn is_true(&self, variable: Variable) -> bool {
+        self.env.get(variable.name()).is_some_and(|value| gotext::parse_bool(value) == Ok(true))
     }
 
     /// Go's complaint about a variable that is set to no truth value.
-    pub fn unreadable(&self, variable: &str) -> Option<String> {
-        gotext::parse_bool(self.env.get(variable)?).err()
+    pub fn unreadable(&self, variable: Variable) -> Option<String> {
+        gotext::parse_bool(self.env.get(variable.name())?).err()
     }
 }
 
@@ -61,6 +93,12 @@ impl<'a> Proxy<'a> {
 mod tests {
     use super::*;
     use crate::domain::pod::Container;
+
+    const SWITCHES: [Variable; 4] =
+        [Variable::DisableEnvoy, Variable::InvalidDrop, Variable::DualStack, Variable::DnsCapture];
+    const A: &str = SWITCHES[0].name();
+    const B: &str = SWITCHES[1].name();
+    const C: &str = SWITCHES[2].name();
 
     fn container(name: &str, args: &[&str], env: &[(&str, &str)], user: Option<i64>) -> Container {
         Container {
@@ -76,9 +114,9 @@ mod tests {
     fn of_two_proxies_the_later_wins_and_their_environments_merge() {
         let pod = PodFacts {
             containers: vec![
-                container(PROXY_CONTAINER, &["proxy", "router"], &[("A", "1"), ("B", "1")], Some(1)),
-                container("web", &["proxy", "other"], &[("B", "0")], Some(9)),
-                container(PROXY_CONTAINER, &["proxy", "sidecar"], &[("B", "0"), ("C", "yes")], Some(2)),
+                container(PROXY_CONTAINER, &["proxy", "router"], &[(A, "1"), (B, "1")], Some(1)),
+                container("web", &["proxy", "other"], &[(B, "0")], Some(9)),
+                container(PROXY_CONTAINER, &["proxy", "sidecar"], &[(B, "0"), (C, "yes")], Some(2)),
                 container(PROXY_CONTAINER, &["version"], &[], None),
             ],
             ..PodFacts::default()
@@ -86,8 +124,9 @@ mod tests {
         let proxy = Proxy::of(&pod);
         assert!(proxy.present);
         assert_eq!((proxy.kind, proxy.user, proxy.group), (Some("sidecar"), Some(2), None));
-        assert_eq!(["A", "B", "C", "D"].map(|name| proxy.is_true(name)), [true, false, false, false]);
-        assert_eq!(proxy.unreadable("C").unwrap(), r#"strconv.ParseBool: parsing "yes": invalid syntax"#);
-        assert_eq!(proxy.unreadable("D"), None);
+        let [_, _, c, d] = SWITCHES;
+        assert_eq!(SWITCHES.map(|variable| proxy.is_true(variable)), [true, false, false, false]);
+        assert_eq!(proxy.unreadable(c).unwrap(), r#"strconv.ParseBool: parsing "yes": invalid syntax"#);
+        assert_eq!(proxy.unreadable(d), None);
     }
 }

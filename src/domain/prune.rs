@@ -2,7 +2,7 @@
 //! costs little memory.
 
 use super::pod::PodFacts;
-use super::proxy::PROXY_CONTAINER;
+use super::proxy::{PROXY_CONTAINER, Variable};
 
 /// The annotations and labels with these prefixes are read; of others only [`ALSO`].
 const PREFIXES: [&str; 3] = ["sidecar.istio.io", "traffic.sidecar.istio.io", "istio.io"];
@@ -12,9 +12,6 @@ const ALSO: [&str; 2] = [PodFacts::CONFIG_HASH, "tracing.k8s.io/traceparent"];
 
 /// Present or absent is all that is asked of this annotation, and its value is long.
 const VALUE_UNREAD: &str = "sidecar.istio.io/status";
-
-/// The variables of the proxy's environment that are read.
-const VARIABLES: [&str; 4] = ["DISABLE_ENVOY", "INVALID_DROP", "ISTIO_DUAL_STACK", "ISTIO_META_DNS_CAPTURE"];
 
 /// Arguments beyond these (`proxy TYPE`) are not read.
 const ARGUMENTS: usize = 2;
@@ -29,7 +26,7 @@ pub fn prune(pod: &mut PodFacts) {
     for container in &mut pod.containers {
         if container.name == PROXY_CONTAINER {
             container.args.truncate(ARGUMENTS);
-            container.env.retain(|(name, _)| VARIABLES.contains(&name.as_str()));
+            container.env.retain(|(name, _)| Variable::ALL.iter().any(|variable| variable.name() == name));
         } else {
             container.args.clear();
             container.env.clear();
@@ -48,6 +45,7 @@ fn is_read(key: &str) -> bool {
 mod tests {
     use super::*;
     use crate::domain::pod::Container;
+    use crate::domain::proxy::Proxy;
 
     #[test]
     fn what_nobody_reads_is_gone_and_identity_stays() {
@@ -68,12 +66,14 @@ mod tests {
     }
 
     #[test]
-    fn every_variable_that_the_domain_reads_is_kept() {
-        for text in [include_str!("decision.rs"), include_str!("annotation.rs")] {
-            for rest in text.split("is_true(\"").skip(1) {
-                let variable = rest.split('"').next().unwrap();
-                assert!(VARIABLES.contains(&variable), "{variable} is read, but pruned away");
-            }
-        }
+    fn every_variable_that_can_be_read_is_kept_and_no_other() {
+        let read = Variable::ALL.iter().map(|variable| (variable.name().to_owned(), "true".to_owned()));
+        let env: Vec<_> = read.chain([("SECRET".to_owned(), "x".to_owned())]).collect();
+        let proxy = Container { name: PROXY_CONTAINER.into(), env, ..Container::default() };
+        let mut pod = PodFacts { containers: vec![proxy], ..PodFacts::default() };
+        prune(&mut pod);
+        let proxy = Proxy::of(&pod);
+        assert!(Variable::ALL.iter().all(|variable| proxy.is_true(*variable)));
+        assert_eq!(pod.containers[0].env.len(), Variable::ALL.len());
     }
 }
