@@ -126,6 +126,14 @@ fn the_runtimes_trace_context_becomes_the_parent_when_that_is_set() {
         assert_eq!(said(step, keys::POD_UID), Some(UID), "the pod is found by its UID all the same");
     }
     assert_eq!(span(&told, "rules.apply").parent_span_id, request.span_id);
+    // That the parent is remote, or not, is known; and the lowest bit is the runtime's.
+    assert_eq!((request.flags, span(&told, "rules.apply").flags), (0x301, 0x101));
+    let unsampled = Node::with_pod(&pod(json!({})))
+        .env("TRACEPARENT", &PARENT.replace("3331-01", "3331-00"))
+        .conf("trace_parent", json!("parent"));
+    let told = standalone_add(&unsampled);
+    assert!(told.spans.iter().all(|span| span.flags & 1 == 0), "{:?}", told.spans);
+    assert!(told.logs.iter().all(|log| log.flags == 0), "{:?}", told.logs);
 }
 
 #[test]

@@ -42,8 +42,8 @@ impl Service {
         let request = &call.request;
         let level = Level::from_word(&call.level);
         let story = Story::begin(Clock::start(), call.trace, call.parent, request.pod.clone(), level, None);
-        if let (true, Some(parent)) = (call.pinned, call.parent) {
-            story.pin(call.trace, parent);
+        if let (Some(flags), Some(parent)) = (call.pinned, call.parent) {
+            story.pin(call.trace, parent, flags);
         }
         let mut conclusion = match (request.command, netns) {
             (Command::Add | Command::Check, Some(netns)) => self.enroll(&story, request.clone(), netns),

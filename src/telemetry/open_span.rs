@@ -40,7 +40,6 @@ impl Open {
         Span {
             span_id: self.id.0.to_vec(),
             parent_span_id: parent.map(|id| id.0.to_vec()).unwrap_or_default(),
-            flags: 1,
             name: self.name.to_owned(),
             kind: span::SpanKind::Internal.into(),
             start_time_unix_nano: self.start_ns,

@@ -12,6 +12,7 @@ use super::metrics::{DropReason, Metrics, Signal};
 use super::otlp::config::Config;
 use super::otlp::env::Warning;
 use super::otlp::queue::Queue;
+use super::otlp::sampler::SAMPLED;
 use super::receipt::Receipt;
 use super::resource::{Identity, Origin, resource};
 use super::story::Batch;
@@ -139,8 +140,11 @@ impl Telemetry {
         let Batch { mut spans, logs, .. } = batch;
         let core = &self.0.core;
         if let Some(queue) = &self.0.spans {
-            spans.retain(|span| self.0.config.sampler.samples(&span.trace_id));
-            spans.iter_mut().for_each(|span| self.0.config.span_limits.cut_span(span));
+            spans.retain(|span| self.0.config.sampler.samples(span));
+            for span in &mut spans {
+                span.flags |= SAMPLED;
+                self.0.config.span_limits.cut_span(span);
+            }
             core.push(queue, spans, origin, receipt);
         }
         core.send_logs(logs, origin, receipt);

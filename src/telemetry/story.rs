@@ -16,7 +16,7 @@ use crate::domain::pod::PodRef;
 use crate::domain::step::{ErrorType, Step};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
-use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::{Span, SpanFlags};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Finished spans and log records, in OTLP's own types, without their resource.
@@ -53,11 +53,31 @@ struct State {
     level: Level,
     trace: TraceId,
     /// The request's parent in a trace that is given from outside, not by the pod.
-    pinned: Option<SpanId>,
+    pinned: Option<Pin>,
     pod: PodRef,
     parent: Option<SpanId>,
     batch: Batch,
 }
+
+/// Where a story stands in a trace of somebody else.
+#[derive(Clone, Copy)]
+struct Pin {
+    parent: SpanId,
+    /// The W3C flags that the trace came with; the lowest bit says that it is sampled.
+    flags: u8,
+}
+
+impl Pin {
+    /// The flags of a span below `parent`: that it is known whether the parent is remote tells
+    /// the sampler that the trace is somebody else's.
+    fn span_flags(self, parent: &[u8]) -> u32 {
+        let remote = if parent == self.parent.0 { SpanFlags::ContextIsRemoteMask as u32 } else { 0 };
+        u32::from(self.flags) | SpanFlags::ContextHasIsRemoteMask as u32 | remote
+    }
+}
+
+/// The flags of spans and log records in a pod's own trace: sampled.
+const SAMPLED: u8 = 1;
 
 impl Story {
     /// Begins the story of one request. `parent` is the span under which this process' steps
@@ -81,15 +101,16 @@ impl Story {
     }
 
     /// Tells the story in the trace of somebody else, whatever the pod; the request, also one that
-    /// is under way, stands below the span `parent` of it.
-    pub fn pin(&self, trace: TraceId, parent: SpanId) {
+    /// is under way, stands below the span `parent` of it. `flags` are the trace's W3C flags, by
+    /// which a parent-based sampler goes.
+    pub fn pin(&self, trace: TraceId, parent: SpanId, flags: u8) {
         let mut state = lock(&self.state);
-        (state.trace, state.pinned) = (trace, Some(parent));
+        (state.trace, state.pinned) = (trace, Some(Pin { parent, flags }));
     }
 
-    /// Whether it is told in the trace of somebody else.
-    pub fn is_pinned(&self) -> bool {
-        lock(&self.state).pinned.is_some()
+    /// The flags of the trace of somebody else that it is told in, if it is.
+    pub fn pinned_flags(&self) -> Option<u8> {
+        lock(&self.state).pinned.map(|pin| pin.flags)
     }
 
     /// Runs a step: a span with the outcome, and one log record (debug when it went well, error
@@ -112,7 +133,7 @@ impl Story {
         let result = run(&open);
         // What is said of the request afterwards still stands on its span.
         let mut state = lock(&self.state);
-        let parent = state.pinned.or_else(|| outer.map(|_| state.trace.root_span()));
+        let parent = state.pinned.map(|pin| pin.parent).or_else(|| outer.map(|_| state.trace.root_span()));
         state.batch.spans.push(open.end(parent, self.clock.now_ns(), result.as_ref().err()));
         drop(state);
         result
@@ -154,14 +175,17 @@ impl Story {
 
     /// Ends the story: every record gets the trace id and the pod's identity known by now.
     pub fn into_batch(self) -> Batch {
-        let State { trace, pod, mut batch, .. } = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let State { trace, pod, pinned, mut batch, .. } =
+            self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         let identity = identity_attributes(&pod);
         for span in &mut batch.spans {
             span.trace_id = trace.0.to_vec();
+            span.flags = pinned.map_or(SAMPLED.into(), |pin| pin.span_flags(&span.parent_span_id));
             span.attributes.extend(identity.iter().cloned());
         }
         for log in &mut batch.logs {
             log.trace_id = trace.0.to_vec();
+            log.flags = pinned.map_or(SAMPLED, |pin| pin.flags).into();
             log.attributes.extend(identity.iter().cloned());
         }
         batch
@@ -206,7 +230,6 @@ impl Story {
             severity_text: level.name().to_owned(),
             body: Attribute::from(message).into_value(),
             attributes,
-            flags: 1,
             span_id,
             event_name: event_name.as_str().to_owned(),
             ..LogRecord::default()

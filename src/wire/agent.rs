@@ -61,8 +61,8 @@ pub struct Call {
     pub request: Request,
     pub trace: TraceId,
     pub parent: Option<SpanId>,
-    /// The trace was given from outside: the pod does not name it.
-    pub pinned: bool,
+    /// The trace was given from outside, with these W3C flags: the pod does not name it.
+    pub pinned: Option<u8>,
     /// The plugin's log level word.
     pub level: String,
 }
@@ -140,7 +140,7 @@ mod tests {
             },
             trace: TraceId::of_pod("u-1"),
             parent: Some(SpanId([1; 8])),
-            pinned: false,
+            pinned: None,
             level: "info".into(),
         }
     }
@@ -149,10 +149,21 @@ mod tests {
     fn a_call_survives_the_wire() {
         let bytes = encode_call(&call()).unwrap();
         assert_eq!(decode_call(&bytes).unwrap(), call());
-        let pinned = Call { pinned: true, ..call() };
-        assert_eq!(decode_call(&encode_call(&pinned).unwrap()).unwrap(), pinned);
+        for flags in [0, 1, 3] {
+            let pinned = Call { pinned: Some(flags), ..call() };
+            assert_eq!(decode_call(&encode_call(&pinned).unwrap()).unwrap(), pinned);
+        }
         let own = Call { request: Request { own_netns: true, ..call().request }, ..call() };
         assert_eq!(decode_call(&encode_call(&own).unwrap()).unwrap(), own);
+    }
+
+    #[test]
+    fn a_pinned_call_of_a_plugin_that_says_no_flags_is_sampled() {
+        let pinned = Call { pinned: Some(1), ..call() };
+        let sent = String::from_utf8(encode_call(&Call { pinned: Some(0), ..pinned.clone() }).unwrap()).unwrap();
+        let earlier = sent.replace("\"traceFlags\":0,", "");
+        assert_ne!(earlier, sent);
+        assert_eq!(decode_call(earlier.as_bytes()).unwrap(), pinned);
     }
 
     #[test]

@@ -218,7 +218,7 @@ pub fn call_for(uid: &str) -> Call {
         bounds,
         links: Vec::new(),
     };
-    Call { request, trace: TraceId::of_pod(uid), parent: None, pinned: false, level: "info".into() }
+    Call { request, trace: TraceId::of_pod(uid), parent: None, pinned: None, level: "info".into() }
 }
 
 /// Makes a call on the socket, as the plugin does.

@@ -142,7 +142,7 @@ impl Caller<'_> {
         let (trace, parent) = self.session.story.context();
         let settings = self.session.settings();
         let level = if settings.log_level.is_empty() { "info".to_owned() } else { settings.log_level.clone() };
-        let pinned = self.session.story.is_pinned();
+        let pinned = self.session.story.pinned_flags();
         let call = Call { request: request.clone(), trace, parent, pinned, level };
         wire::frame(Kind::Call, &wire::encode_call(&call)?)
     }

@@ -251,7 +251,7 @@ impl<'a> Session<'a> {
         let Some(link) = context else { return };
         match self.settings().trace_parent {
             TraceParentMode::Link => open.link(&link),
-            TraceParentMode::Parent => self.story.pin(link.trace_id, link.span_id),
+            TraceParentMode::Parent => self.story.pin(link.trace_id, link.span_id, link.flags),
         }
         self.links.borrow_mut().push(link);
     }

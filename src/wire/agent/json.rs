@@ -13,6 +13,9 @@ use outbound::OutboundJson;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
+/// The flags of a pinned trace whose flags are not said.
+const SAMPLED: u8 = 1;
+
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CallJson {
@@ -38,6 +41,9 @@ pub(super) struct CallJson {
     parent_span_id: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pinned: bool,
+    /// Of a pinned trace; an earlier plugin leaves them out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trace_flags: Option<u8>,
     level: String,
 }
 
@@ -125,7 +131,8 @@ impl From<&Call> for CallJson {
             bounds: BoundsJson::from(&bounds),
             trace_id: call.trace.to_hex(),
             parent_span_id: call.parent.map(SpanId::to_hex),
-            pinned: call.pinned,
+            pinned: call.pinned.is_some(),
+            trace_flags: call.pinned,
             level: call.level.clone(),
         }
     }
@@ -153,7 +160,7 @@ impl TryFrom<CallJson> for Call {
             },
             trace: known("traceId", TraceId::from_hex(&json.trace_id), &json.trace_id)?,
             parent: parent.transpose()?,
-            pinned: json.pinned,
+            pinned: json.pinned.then(|| json.trace_flags.unwrap_or(SAMPLED)),
             level: json.level,
         })
     }
