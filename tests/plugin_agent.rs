@@ -227,14 +227,8 @@ fn status_is_lenient_about_a_missing_agent_unless_it_is_told_to_be_strict() {
     node.write_kubeconfig("http://127.0.0.1:1");
     assert!(node.call("STATUS", "").success, "the plugin could do it alone");
     let node = node.conf("redirect_backend", json!("nftables"));
-    let crippled = std::thread::scope(|scope| {
-        let without_netfilter = || {
-            forbid_netfilter_netlink();
-            node.call("STATUS", "")
-        };
-        scope.spawn(without_netfilter).join().unwrap()
-    });
-    assert_eq!(crippled.error().0, 51, "the kernel cannot do it");
+    let answer = crippled(forbid_netfilter_netlink, || node.call("STATUS", ""));
+    assert_eq!(answer.error().0, 51, "the kernel cannot do it");
     assert!(node.spooled().is_empty(), "a runtime asks every few seconds: no files for that");
 }
 

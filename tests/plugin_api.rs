@@ -182,15 +182,6 @@ fn an_agent_that_has_to_use_iptables_says_why() {
     assert!(message.ends_with(&format!("; step rules.apply, trace {TRACE}")), "{message}");
 }
 
-/// Works on a thread that lacks something of the machine.
-fn crippled<T: Send>(lack: impl FnOnce() + Send, work: impl FnOnce() -> T + Send) -> T {
-    let both = || {
-        lack();
-        work()
-    };
-    std::thread::scope(|scope| scope.spawn(both).join().unwrap())
-}
-
 #[test]
 fn a_namespace_without_an_address_gets_no_rule() {
     let message = failing_add(&Node::with_pod(&pod(json!({}))));

@@ -1,6 +1,8 @@
 //! Looking a pod up is one mechanism, whether the plugin asks the API server alone or the agent
 //! does: the same patience, the same errors, the same attributes.
 
+#![expect(clippy::panic, reason = "tests assert by panicking")]
+
 mod support;
 
 use istio_cni_otel::telemetry::keys;

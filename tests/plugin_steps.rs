@@ -1,6 +1,8 @@
 //! Whichever step fails, the CNI error's details say which it was and under which trace all of it
 //! can be looked up, in one form; on the real plugin, alone and through an agent.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests assert by panicking")]
+
 mod support;
 
 use istio_cni_otel::domain::failure::Failure;
@@ -32,22 +34,13 @@ fn failing_at(step: Step) -> Answer {
         Step::RulesBuild => meshed().call("ADD", &Namespace::new().path()),
         Step::RulesApply => {
             let node = meshed().conf("redirect_backend", json!("nftables"));
-            let answer = without_nf_tables(|| node.call("ADD", &wire.pod.path()));
+            let answer = crippled(forbid_netfilter_netlink, || node.call("ADD", &wire.pod.path()));
             assert!(answer.error().1.starts_with("the kernel has no nf_tables support for "), "{answer:?}");
             answer
         }
         Step::RulesVerify => meshed().call("CHECK", &wire.pod.path()),
         Step::AgentCall => unreachable!("without a usable answer of the agent the plugin goes on alone"),
     }
-}
-
-/// Runs this where the kernel knows no nf_tables.
-fn without_nf_tables<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let crippled = || {
-        forbid_netfilter_netlink();
-        work()
-    };
-    std::thread::scope(|scope| scope.spawn(crippled).join().unwrap())
 }
 
 /// Every step that can be the last one of a call.

@@ -8,7 +8,7 @@
 //! The reading side trusts nothing: structure that our writer never produces is refused as a
 //! whole, and lengths are cut to the limits below.
 
-use super::api_request::{ApiRequest, RESOURCES, VERBS, known};
+use super::api_request::{ApiRequest, WireRequests};
 use super::resource::Origin;
 use super::sanitize;
 use super::story::{Batch, Lost};
@@ -39,36 +39,6 @@ struct Wire {
     of_agent: bool,
     #[prost(message, repeated, tag = "6")]
     api_requests: Vec<WireRequests>,
-}
-
-/// Requests to the API server that ended the same way.
-#[derive(Clone, PartialEq, Message)]
-struct WireRequests {
-    #[prost(string, tag = "1")]
-    verb: String,
-    #[prost(string, tag = "2")]
-    resource: String,
-    /// The HTTP status; 0 when there was no answer.
-    #[prost(uint32, tag = "3")]
-    code: u32,
-    #[prost(uint32, tag = "4")]
-    count: u32,
-}
-
-impl From<&(ApiRequest, u32)> for WireRequests {
-    fn from((request, count): &(ApiRequest, u32)) -> Self {
-        let ApiRequest { verb, resource, code } = *request;
-        let code = code.unwrap_or_default().into();
-        WireRequests { verb: verb.to_owned(), resource: resource.to_owned(), code, count: *count }
-    }
-}
-
-impl From<&WireRequests> for (ApiRequest, u32) {
-    fn from(wire: &WireRequests) -> Self {
-        let code = u16::try_from(wire.code).ok().filter(|code| *code != 0);
-        let (verb, resource) = (known(&VERBS, &wire.verb), known(&RESOURCES, &wire.resource));
-        (ApiRequest { verb, resource, code }, wire.count)
-    }
 }
 
 /// Why bytes are no batch.

@@ -32,7 +32,7 @@ pub use programming::*;
 pub use seccomp::forbid_netfilter_netlink;
 pub use traffic::{Listeners, Probe};
 pub use waiting::eventually;
-pub use without_tools::hide_system_programs;
+pub use without_tools::{crippled, hide_system_programs};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};

@@ -1,4 +1,4 @@
-//! A node without host tools, as far as the calling thread can tell.
+//! A node that lacks something, host tools for instance, as far as the calling thread can tell.
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -12,4 +12,13 @@ pub fn hide_system_programs() {
     for directory in directories.iter().filter_map(|directory| std::fs::canonicalize(directory).ok()) {
         mount(Some("tmpfs"), &directory, Some("tmpfs"), MsFlags::empty(), nothing).unwrap();
     }
+}
+
+/// Works on a thread that lacks something of the machine.
+pub fn crippled<T: Send>(lack: impl FnOnce() + Send, work: impl FnOnce() -> T + Send) -> T {
+    let both = || {
+        lack();
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(both).join().unwrap())
 }

@@ -4,6 +4,7 @@
 mod add;
 mod agent_call;
 mod answer;
+mod configuration;
 pub mod crash;
 mod input;
 mod report;

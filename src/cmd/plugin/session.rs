@@ -1,32 +1,26 @@
 //! One call under way: its story, its settings once they are known, and the agent's connection
 //! while there is one.
 
+use super::configuration::Input;
 use super::{add, input, status, teardown};
 use crate::cmd::outbound::outbound_settings;
 use crate::domain::failure::{CODE_ISTIO, Failure};
 use crate::domain::identity::{TraceId, TraceLink};
 use crate::domain::pod::PodRef;
 use crate::domain::request::{Answer, Command, Request};
-use crate::domain::step::{ErrorType, Step};
-use crate::domain::trace_context;
+use crate::domain::step::Step;
 use crate::host::uds::Connection;
 use crate::telemetry::console;
 use crate::telemetry::event::{self, Level};
 use crate::telemetry::keys;
-use crate::telemetry::otlp::env::Env;
-use crate::telemetry::otlp::propagators::Propagators;
 use crate::telemetry::outcome::{CallPath, describe};
 use crate::telemetry::story::{Clock, Open, Story, attribute, random_span_id};
 use crate::wire::args;
 use crate::wire::cni::CniError;
 use crate::wire::environment::{Call, unknown_command};
-use crate::wire::netconf::{NetConf, Settings, TraceParentMode};
-use crate::wire::result::CniResult;
+use crate::wire::netconf::{NetConf, Settings};
 use crate::wire::result_print::print;
 use std::cell::{Cell, OnceCell, RefCell};
-
-/// How much of an unusable configuration a log line repeats.
-const SHOWN_INPUT: usize = 4096;
 
 /// A call under way.
 pub struct Session<'a> {
@@ -34,9 +28,9 @@ pub struct Session<'a> {
     pub story: Story,
     /// The pod of `CNI_ARGS`, as far as they can be read.
     pub pod: PodRef,
-    settings: OnceCell<Settings>,
+    pub(super) settings: OnceCell<Settings>,
     /// The links that the runtime's environment gave.
-    links: RefCell<Vec<TraceLink>>,
+    pub(super) links: RefCell<Vec<TraceLink>>,
     /// The agent's connection after it has answered, for the telemetry.
     pub agent: RefCell<Option<Connection>>,
     /// What came of calling the agent.
@@ -58,15 +52,6 @@ pub enum Presence {
 
 /// What a command came to, and who did the work.
 pub type Done = (Result<Answer, Failure>, CallPath);
-
-/// What standard input said.
-#[derive(Default)]
-struct Input {
-    version: String,
-    prev_result: Option<CniResult>,
-    /// The error, if it was one: a failure has no room for its details.
-    refused: Option<CniError>,
-}
 
 impl<'a> Session<'a> {
     /// Begins the story of a call, in the pod's trace if the runtime says which pod it is.
@@ -184,78 +169,6 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn parse(&self, command: Command, open: &Open, input: &mut Input) -> Result<(), Failure> {
-        self.story.step(Step::ConfigParse, |_| {
-            self.read_configuration(command, input).inspect_err(|error| input.refused = Some(error.clone()))
-        })?;
-        self.link_environment(open);
-        Ok(())
-    }
-
-    fn read_configuration(&self, command: Command, input: &mut Input) -> Result<(), CniError> {
-        let bytes = input::read()?;
-        let mut conf = NetConf::parse(&bytes)?;
-        conf.check_name().and_then(|()| conf.check_version(command)).inspect_err(|_| {
-            self.settings.get_or_init(|| conf.lenient_settings());
-        })?;
-        let forgiving = matches!(command, Command::Del | Command::Gc);
-        let parsed = conf.settings().and_then(|settings| Ok((settings, conf.prev_result()?)));
-        let parsed = match parsed {
-            Err(error) if !forgiving => {
-                self.settings.get_or_init(|| conf.lenient_settings());
-                let shown: String = String::from_utf8_lossy(&bytes).chars().take(SHOWN_INPUT).collect();
-                let function = function_name(command);
-                self.say(Level::Error, &format!("istio-cni {function} failed to parse config {shown} {error}"));
-                return Err(error);
-            }
-            parsed => parsed.unwrap_or_else(|error| {
-                self.say(
-                    Level::Warn,
-                    &format!("going on without the parts of the configuration that are wrong: {error}"),
-                );
-                (conf.lenient_settings(), None)
-            }),
-        };
-        let settings = self.settings.get_or_init(|| parsed.0);
-        input.version.clone_from(&settings.cni_version);
-        input.prev_result = parsed.1;
-        if command == Command::Add || command == Command::Check {
-            args::parse(&self.call.args).map_err(|error| {
-                CniError::new(CODE_ISTIO, ErrorType::ArgsInvalid, format!("failed to load args: {error}"))
-                    .with_details(args::TAKEN)
-            })?;
-        }
-        if !settings.log_level.is_empty() {
-            self.story.set_level(Level::from_word(&settings.log_level));
-        }
-        let dump = format!("istio-cni {} config: {}", function_name(command), String::from_utf8_lossy(&bytes));
-        self.story.log(
-            Level::Debug,
-            event::PROGRESS,
-            &dump,
-            vec![attribute(keys::INTERFACE, self.call.ifname.as_str())],
-        );
-        Ok(())
-    }
-
-    /// The runtime's own trace context becomes a link of the call's span, or its parent.
-    fn link_environment(&self, open: &Open) {
-        let read = |name: &str| std::env::var(name).ok();
-        let propagators = Propagators::from_env(&mut Env::new(&read));
-        if !propagators.trace_context {
-            return;
-        }
-        let text = |name| read(name).unwrap_or_default();
-        let baggage = if propagators.baggage { text("BAGGAGE") } else { String::new() };
-        let context = trace_context::link(&text("TRACEPARENT"), &text("TRACESTATE"), &baggage, "environment");
-        let Some(link) = context else { return };
-        match self.settings().trace_parent {
-            TraceParentMode::Link => open.link(&link),
-            TraceParentMode::Parent => self.story.pin(link.trace_id, link.span_id, link.flags),
-        }
-        self.links.borrow_mut().push(link);
-    }
-
     fn dispatch(&self, command: Command, open: &Open) -> Done {
         match command {
             Command::Add | Command::Check => add::run(self, command, open),
@@ -280,7 +193,7 @@ impl<'a> Session<'a> {
 }
 
 /// What the reference calls the function of a command: `cmdAdd`.
-fn function_name(command: Command) -> &'static str {
+pub(super) fn function_name(command: Command) -> &'static str {
     match command {
         Command::Add => "cmdAdd",
         Command::Check => "cmdCheck",
