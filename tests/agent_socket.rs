@@ -17,7 +17,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 use support::agent::{Agent, PATIENCE, call_for, conclusion, make, sandbox};
 use support::api::Api;
-use support::{Namespace, Node, UID, other_users, pod, prev_result};
+use support::{Namespace, Node, UID, other_users_for, pod, prev_result};
 
 #[test]
 fn nonsense_on_the_socket_is_refused_and_forgotten() {
@@ -85,7 +85,7 @@ fn only_root_may_call() {
     let mut agent = Agent::start(&node, &api);
     let socket = node.path("agent.sock");
     assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
-    if !other_users() {
+    if !other_users_for("that the socket refuses other users") {
         // Without root there is no other user to be, and the mode alone keeps others out.
         return;
     }

@@ -60,7 +60,7 @@ impl Scene {
 /// Asserts on one scene for each way of programming.
 fn in_every_way(addresses: Addresses, settings: &RedirectSettings, check: impl Fn(&Scene, Way)) {
     // The kernel takes no iptables rule with a user that does not exist in the user namespace.
-    let nameable = other_users() || settings.proxy_uid == 0;
+    let nameable = settings.proxy_uid == 0 || other_users_for("both variants of iptables");
     for way in WAYS.into_iter().filter(|way| nameable || matches!(way, Way::Nftables)) {
         check(&Scene::new(way, addresses, settings), way);
     }
@@ -108,7 +108,7 @@ fn only_the_groups_that_the_node_names_are_captured() {
         in_every_way(Addresses::V4, &self::groups(groups.clone()), |scene, way| {
             let probe = Probe::tcp(FAR4[0], 80);
             assert_eq!(scene.pod(probe), own, "{way:?}, {groups:?}: group 0");
-            if other_users() {
+            if other_users_for("the traffic of another group") {
                 assert_eq!(probe.run_as(2000, &scene.wire.pod), others, "{way:?}, {groups:?}: group 2000");
             }
         });
@@ -214,7 +214,7 @@ fn dns_of_the_application_goes_to_the_proxy_and_that_of_the_proxy_leaves() {
     let settings = RedirectSettings { dns_capture: true, ..default_settings() };
     in_every_way(Addresses::V4, &settings, |scene, way| {
         // The answer finds its way back only when the socket that gives it is the proxy's.
-        let answer = if other_users() { "pod:15053/udp" } else { "timeout" };
+        let answer = if other_users_for("the way back of a captured answer") { "pod:15053/udp" } else { "timeout" };
         assert_eq!(scene.pod(Probe::udp(PEER4, 53)), answer, "{way:?}");
         assert_eq!(scene.pod(Probe::tcp(PEER4, 53)), "pod:15053 to 10.1.0.1:53", "{way:?}");
     });

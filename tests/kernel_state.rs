@@ -319,7 +319,8 @@ fn thousands_of_ports_are_no_problem() {
     let ports = Ports::These((1..=2000).collect());
     let settings = RedirectSettings { include_inbound: ports, ..as_the_proxy(default_settings()) };
     // More than a user without privileges over the machine may send at once is not promised there.
-    let settings = if other_users() { settings } else { few(settings) };
+    let settings =
+        if other_users_for("more rules than an ordinary user may send at once") { settings } else { few(settings) };
     let rules = ruleset(&settings, Addresses::V4);
     for backend in BACKENDS {
         let pod = Namespace::new();
@@ -331,7 +332,8 @@ fn thousands_of_ports_are_no_problem() {
 #[test]
 fn the_most_groups_that_can_be_listed_fit_into_one_rule() {
     // Without root, iptables knows no group but the test's own, which may be listed as often.
-    let id = |at: u32| if other_users() { at } else { 0 };
+    let many = other_users_for("groups of different ids");
+    let id = |at: u32| if many { at } else { 0 };
     let groups = OwnerGroups::Only((0..u32::try_from(MOST_GROUPS).unwrap()).map(id).collect());
     let outbound = Outbound { groups, ..Outbound::default() };
     let settings = RedirectSettings { outbound, ..as_the_proxy(default_settings()) };

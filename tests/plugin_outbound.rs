@@ -29,7 +29,7 @@ fn plain() -> Value {
 /// The backends that take rules about the proxy's group and others: without root, iptables knows
 /// none but the test's own.
 fn backends() -> &'static [&'static str] {
-    if other_users() { &["nftables", "iptables"] } else { &["nftables"] }
+    if other_users_for("iptables") { &["nftables", "iptables"] } else { &["nftables"] }
 }
 
 /// The rules of the namespace in whichever language they are.

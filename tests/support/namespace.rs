@@ -19,6 +19,18 @@ pub fn other_users() -> bool {
     std::fs::read_to_string("/proc/self/uid_map").unwrap().split_whitespace().nth(2) != Some("1")
 }
 
+/// As [`other_users`], for a part of a test that is left out without: that is said, past the
+/// harness' capture.
+pub fn other_users_for(what: &str) -> bool {
+    let has = other_users();
+    if !has {
+        let thread = std::thread::current();
+        let test = thread.name().unwrap_or_default();
+        let _ = writeln!(std::io::stderr(), "NOT tested without root, in {test}: {what}");
+    }
+    has
+}
+
 /// A network namespace that lives as long as this value.
 pub struct Namespace(OwnedFd);
 
