@@ -20,7 +20,7 @@ use support::agent::sandbox;
 use support::*;
 use world::World;
 
-/// No ADD stops as often.
+/// No ADD makes as many system calls.
 const LIMIT: usize = 5_000;
 
 /// Whatever happened, there are all rules or none; the next ADD brings all.
@@ -36,16 +36,16 @@ fn all_or_none_and_then_all(world: &World, pod: &Namespace, when: &str) {
     assert!(found.success && !pod.nft_tables().is_empty(), "{when}: after the next ADD: {}", found.stdout);
 }
 
-/// Kills the plugin at its first stop and at every `stride`-th one after it, until an ADD comes to
-/// its end; says how often it was killed.
+/// Kills the plugin before its first system call and before every `stride`-th one after it, until an
+/// ADD comes to its end; says how often it was killed. (`kill_each_call` leaves none out.)
 fn kill_everywhere(world: &World, stride: usize) -> usize {
     for (killed, n) in (1..LIMIT).step_by(stride).enumerate() {
         let pod = sandbox();
-        if !call_killed_at(&world.node, "ADD", &pod.path(), n) {
+        if !call_killed_at(&world.node, "ADD", &pod.path(), Counted::All, n) {
             assert_eq!(pod.nft_tables().len(), 1, "an ADD that was not killed");
             return killed;
         }
-        all_or_none_and_then_all(world, &pod, &format!("killed at stop {n}"));
+        all_or_none_and_then_all(world, &pod, &format!("killed before call {n}"));
     }
     panic!("the ADD never came to its end");
 }
@@ -54,7 +54,7 @@ fn kill_everywhere(world: &World, stride: usize) -> usize {
 fn a_plugin_that_is_killed_while_the_agent_works() {
     let mut world = World::new(Speaks::Grpc, &[pod(json!({}))]);
     world.start_agent();
-    let killed = kill_everywhere(&world, 5);
+    let killed = kill_everywhere(&world, 3);
     assert!(killed > 10, "{killed}");
     let told = world.told();
     let adds = told.spans.iter().filter(|(_, span)| span.name == "cni.add").count();
@@ -65,7 +65,7 @@ fn a_plugin_that_is_killed_while_the_agent_works() {
 #[test]
 fn a_plugin_that_is_killed_while_it_works_alone() {
     let mut world = World::new(Speaks::Http, &[pod(json!({}))]);
-    let killed = kill_everywhere(&world, 13);
+    let killed = kill_everywhere(&world, 7);
     assert!(killed > 10, "{killed}");
     world.start_agent();
     world.wait_for_an_empty_spool();
@@ -91,7 +91,7 @@ fn start_and_collect(world: &mut World) -> usize {
 
 #[test]
 fn an_agent_that_is_killed_while_it_works() {
-    const STRIDE: usize = 15;
+    const STRIDE: usize = 8;
     let mut world = World::new(Speaks::Grpc, &[pod(json!({}))]);
     let (mut killed, mut alone) = (0, 0);
     for n in (1..LIMIT).step_by(STRIDE) {
@@ -105,8 +105,8 @@ fn an_agent_that_is_killed_while_it_works() {
             let hit = kill_agent_at(agent, n, || drop(scope.spawn(add)));
             (hit, answered.recv().unwrap())
         });
-        assert_eq!(answer.result(), prev_result(), "killed at stop {n}");
-        all_or_none_and_then_all(&world, &pod, &format!("the agent killed at stop {n}"));
+        assert_eq!(answer.result(), prev_result(), "killed before call {n}");
+        all_or_none_and_then_all(&world, &pod, &format!("the agent killed before call {n}"));
         if !hit {
             break;
         }

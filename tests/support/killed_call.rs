@@ -1,20 +1,47 @@
-//! The real plugin and the real agent, killed at the n-th stop of their system calls.
+//! The real plugin and the real agent, killed before the n-th of their system calls.
 
 use super::agent::Agent;
-use super::process::{trace, wait_for_any};
+use super::process::{NextCall, next_call, trace, wait_for_any};
 use super::{Node, eventually};
 use nix::sys::signal::{Signal, kill};
 use std::io::{Seek, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-/// A stop of ptrace's at a system call carries this mark.
-const SYSCALL_STOP: libc::c_int = libc::SIGTRAP | 0x80;
+/// Which of the plugin's system calls are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// Every one, of all its threads together.
+    All,
+    /// From entering the pod's namespace to the answer.
+    SetUp,
+}
 
-/// Calls the plugin and kills it at the n-th stop (before or after a system call of any of its
-/// threads). False when it ended before.
+/// Counts system calls of a process.
+struct Counter {
+    counted: Counted,
+    calls: usize,
+    answered: bool,
+}
+
+impl Counter {
+    /// Counts a call; how many there are with it, if it counts.
+    fn count(&mut self, call: &NextCall) -> Option<usize> {
+        let inside = self.calls > 0 || call.number == libc::SYS_setns;
+        if self.answered || (self.counted == Counted::SetUp && !inside) {
+            return None;
+        }
+        let answers = call.number == libc::SYS_write && call.first_argument == 1;
+        self.answered = self.counted == Counted::SetUp && answers;
+        self.calls += 1;
+        Some(self.calls)
+    }
+}
+
+/// Calls the plugin and kills it before the n-th system call that counts. False when it ended
+/// before.
 #[expect(clippy::zombie_processes, reason = "the tracer's loop waits for it")]
-pub fn call_killed_at(node: &Node, command: &str, netns: &str, n: usize) -> bool {
+pub fn call_killed_at(node: &Node, command: &str, netns: &str, counted: Counted, n: usize) -> bool {
     let mut stdin = tempfile::tempfile().unwrap();
     stdin.write_all(node.configuration.to_string().as_bytes()).unwrap();
     stdin.rewind().unwrap();
@@ -32,12 +59,12 @@ pub fn call_killed_at(node: &Node, command: &str, netns: &str, n: usize) -> bool
     // This thread is the tracer, for it forks. The child stops at its exec.
     let mut child = plugin.spawn().unwrap();
     let pid = child.id().cast_signed();
-    let (mut stops, mut known) = (0, false);
+    let (mut counter, mut known) = (Counter { counted, calls: 0, answered: false }, false);
     loop {
         let (tid, status) = wait_for_any();
         if !libc::WIFSTOPPED(status) {
             if tid == pid {
-                return stops >= n;
+                return counter.calls >= n;
             }
             continue;
         }
@@ -45,11 +72,8 @@ pub fn call_killed_at(node: &Node, command: &str, netns: &str, n: usize) -> bool
             known = true;
             let options = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_EXITKILL;
             trace(libc::PTRACE_SETOPTIONS, tid, options);
-        } else if libc::WSTOPSIG(status) == SYSCALL_STOP {
-            stops += 1;
-            if stops == n {
-                child.kill().unwrap();
-            }
+        } else if next_call(tid, status).and_then(|call| counter.count(&call)) == Some(n) {
+            child.kill().unwrap();
         }
         // Only a signal that is not ptrace's own goes on to the plugin: there is none but SIGCHLD.
         let signal = if libc::WSTOPSIG(status) == libc::SIGCHLD { libc::SIGCHLD } else { 0 };
@@ -57,14 +81,19 @@ pub fn call_killed_at(node: &Node, command: &str, netns: &str, n: usize) -> bool
     }
 }
 
-/// Kills the agent at the n-th stop of the threads that serve its next connection, which `go` makes
-/// in the background. False when they ended before; it is killed then too.
+/// Kills the agent before the n-th system call of the thread that serves its next connection, which
+/// `go` makes in the background. False when that thread ended before; the agent is killed then too.
 pub fn kill_agent_at(agent: Agent, n: usize, go: impl FnOnce()) -> bool {
-    let socket = thread_of(agent.pid().as_raw(), "socket");
-    let options = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACECLONE;
-    trace(libc::PTRACE_SEIZE, socket, options);
+    let waiting = thread_that_accepts(agent.pid().as_raw());
+    trace(libc::PTRACE_SEIZE, waiting, libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACECLONE);
+    // It stops, and then before it waits again; from there on its calls are the connection's.
+    trace(libc::PTRACE_INTERRUPT, waiting, 0);
+    while next_call(waiting, wait_for_any().1).is_none() {
+        trace(libc::PTRACE_SYSCALL, waiting, 0);
+    }
+    trace(libc::PTRACE_SYSCALL, waiting, 0);
     go();
-    let (mut stops, mut first, mut hit) = (0, None, false);
+    let (mut calls, mut hit) = (0, false);
     loop {
         let (tid, status) = wait_for_any();
         if !libc::WIFSTOPPED(status) {
@@ -73,34 +102,37 @@ pub fn kill_agent_at(agent: Agent, n: usize, go: impl FnOnce()) -> bool {
                 std::mem::forget(agent);
                 return hit;
             }
-            if first == Some(tid) && !hit {
+            if tid == waiting && !hit {
                 kill(agent.pid(), Signal::SIGKILL).unwrap();
             }
             continue;
         }
-        let serves = tid != socket;
-        if serves {
-            first.get_or_insert(tid);
-        }
-        if serves && libc::WSTOPSIG(status) == SYSCALL_STOP {
-            stops += 1;
-            if stops == n {
+        if next_call(tid, status).is_some() {
+            calls += 1;
+            if calls == n {
                 hit = true;
                 kill(agent.pid(), Signal::SIGKILL).unwrap();
             }
         }
         // No signal is meant for these threads, so every stop is of ptrace's own making.
-        trace(if serves { libc::PTRACE_SYSCALL } else { libc::PTRACE_CONT }, tid, 0);
+        trace(libc::PTRACE_SYSCALL, tid, 0);
     }
 }
 
-/// The thread that has, or soon will have, this name.
-fn thread_of(pid: libc::pid_t, name: &str) -> libc::pid_t {
-    let named =
-        |task: &std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).is_ok_and(|it| it.trim() == name);
-    let tid = eventually("the thread's name", || {
+/// The one of the agent's threads that waits for a connection; the others that stand by wait for it.
+fn thread_that_accepts(pid: libc::pid_t) -> libc::pid_t {
+    let read = |task: &std::fs::DirEntry, name: &str| {
+        std::fs::read_to_string(task.path().join(name)).unwrap_or_default().trim().to_owned()
+    };
+    let waits = [libc::SYS_poll, libc::SYS_ppoll, libc::SYS_accept4].map(|call| call.to_string());
+    let accepts = |task: &std::fs::DirEntry| {
+        let call = read(task, "syscall");
+        read(task, "comm") == "cni-request"
+            && call.split(' ').next().is_some_and(|call| waits.iter().any(|w| w == call))
+    };
+    let tid = eventually("a thread that waits for connections", || {
         let mut tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|entry| entry.unwrap());
-        tasks.find(named).map(|task| task.file_name().into_string().unwrap())
+        tasks.find(accepts).map(|task| task.file_name().into_string().unwrap())
     });
     tid.parse().unwrap()
 }

@@ -1,5 +1,5 @@
 //! A test in a process of its own, which another test may kill: after it said that it is ready, or
-//! at the n-th system call of the thread that it starts.
+//! before the n-th system call of the thread that it starts.
 
 use super::CHILD;
 use std::io::{BufRead, BufReader, Write};
@@ -60,8 +60,8 @@ impl TestProcess {
         self.child.wait().unwrap();
     }
 
-    /// Lets it go on, and kills it at the n-th stop (before or after a system call) of the first
-    /// thread that it starts. False when that thread ended before.
+    /// Lets it go on, and kills it before the n-th system call of the first thread that it starts.
+    /// False when that thread ended before.
     pub fn kill_at(mut self, n: usize) -> bool {
         let pid = self.child.id().cast_signed();
         let options = libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_EXITKILL;
@@ -80,7 +80,7 @@ impl TestProcess {
                 followed.get_or_insert(tid);
             }
             let is_followed = followed == Some(tid);
-            if is_followed && libc::WSTOPSIG(status) == libc::SIGTRAP | 0x80 {
+            if is_followed && next_call(tid, status).is_some() {
                 stops += 1;
                 if stops == n {
                     killed = true;
@@ -103,6 +103,31 @@ pub(super) fn trace(request: libc::c_uint, tid: libc::pid_t, data: libc::c_int) 
     // A thread that was killed meanwhile is gone.
     let gone = std::io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH);
     assert!(result == 0 || gone, "ptrace {request}: {}", std::io::Error::last_os_error());
+}
+
+/// A system call that is about to be made.
+pub(super) struct NextCall {
+    pub number: libc::c_long,
+    pub first_argument: u64,
+}
+
+/// The call that a stopped thread has yet to make, if that is why it stopped (man 2 ptrace). To be
+/// killed after a call is the same as before the next one, so one stop of the two is enough.
+pub(super) fn next_call(tid: libc::pid_t, status: libc::c_int) -> Option<NextCall> {
+    if libc::WSTOPSIG(status) != libc::SIGTRAP | 0x80 {
+        return None;
+    }
+    // SAFETY: the structure is of plain numbers, for which zeros are allowed.
+    let mut info: libc::ptrace_syscall_info = unsafe { std::mem::zeroed() };
+    let size = std::mem::size_of_val(&info);
+    // SAFETY: the kernel writes at most the size that is given into the structure.
+    let read = unsafe { libc::ptrace(libc::PTRACE_GET_SYSCALL_INFO, tid, size, &raw mut info) };
+    if read <= 0 || info.op != libc::PTRACE_SYSCALL_INFO_ENTRY {
+        return None;
+    }
+    // SAFETY: that is the part of the union that the kernel filled, as it says.
+    let entry = unsafe { info.u.entry };
+    Some(NextCall { number: libc::c_long::try_from(entry.nr).unwrap(), first_argument: entry.args[0] })
 }
 
 /// The next thing that happens to a child or tracee of this very thread.

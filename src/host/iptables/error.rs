@@ -1,5 +1,6 @@
 //! What can go wrong between us and the iptables tools.
 
+use super::gate;
 use super::run::Ended;
 use crate::domain::failure::Classify;
 use crate::domain::step::ErrorType;
@@ -47,6 +48,13 @@ pub enum IptablesError {
     /// The tool's input or output could not be handled.
     #[error("cannot {doing} for {}", .path.display())]
     Io { doing: &'static str, path: PathBuf, source: io::Error },
+}
+
+impl IptablesError {
+    /// Whether the tool was not started because another one could not be.
+    pub fn was_cancelled(&self) -> bool {
+        matches!(self, IptablesError::Start { source, .. } if gate::was_cancelled(source))
+    }
 }
 
 impl Classify for IptablesError {

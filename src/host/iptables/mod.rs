@@ -2,6 +2,7 @@
 //! what is missing, each once per family and both families at the same time.
 
 mod error;
+mod gate;
 mod run;
 mod sandbox;
 mod tool;
@@ -12,11 +13,20 @@ pub use tool::KernelTables;
 use crate::domain::render_iptables::{differences, repair_text, within_word_limit};
 use crate::domain::ruleset::{Difference, Family, Ruleset};
 use crate::host::netns_lock::NetnsLock;
-use run::{Ended, Running, start};
+use gate::Gate;
+use run::{Ended, Running, start, start_behind};
 use sandbox::Sandbox;
+use std::io;
 use std::os::fd::AsFd;
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 use tool::{Tool, choose, legacy_tables_exist};
+
+/// Starting a tool needs no deep stack.
+const STACK: usize = 256 * 1024;
+
+/// A tool that was started, or why it was not.
+type Started = Result<Running, IptablesError>;
 
 /// iptables of the namespace that the calling thread is in.
 pub struct Iptables<'a> {
@@ -95,17 +105,44 @@ impl<'a> Iptables<'a> {
         Ok(states)
     }
 
-    /// Programs all families. All tools are started before any is waited for: what is started
-    /// comes to its end without us, so that the moment in which our own end would leave one family
-    /// without the other is as short as can be.
+    /// Programs all families. All tools are started together, before any is waited for, and what is
+    /// started comes to its end without us: so our own end leaves all families as they were, or all
+    /// with their rules.
     fn restore_all(&self, texts: &[(&FamilyState, String)]) -> Result<(), IptablesError> {
-        let run = |(state, text): &(&FamilyState, String)| {
-            start(&state.tool.restore, &state.tool.arguments, text, self.limit, &self.sandbox)
-        };
-        let running: Vec<Result<Running, IptablesError>> = texts.iter().map(run).collect();
+        let running = self.start_together(texts)?;
         let ended: Vec<Result<(), IptablesError>> =
             running.into_iter().zip(texts).map(|(running, (_, text))| restored(running?.wait()?, text)).collect();
-        ended.into_iter().collect()
+        // The error that has a cause of its own comes first.
+        let errors = ended.into_iter().filter_map(Result::err);
+        errors.min_by_key(IptablesError::was_cancelled).map_or(Ok(()), Err)
+    }
+
+    /// Starts the tools of all families, or none.
+    fn start_together(&self, texts: &[(&FamilyState, String)]) -> Result<Vec<Started>, IptablesError> {
+        let run = |gate: Option<&Gate>, (state, text): &(&FamilyState, String)| {
+            start_behind(gate, &state.tool.restore, &state.tool.arguments, text, self.limit, &self.sandbox)
+        };
+        let [(first, _), _, ..] = texts else { return Ok(texts.iter().map(|text| run(None, text)).collect()) };
+        let foreign = self.sandbox.is_foreign();
+        let cannot =
+            |state: &FamilyState, source| IptablesError::Start { path: state.tool.restore.clone(), foreign, source };
+        let gate = Gate::new().map_err(|source| cannot(first, source))?;
+        // Starting a tool waits for the gate, so each has a thread, which is in the namespace too.
+        Ok(std::thread::scope(|scope| {
+            let start = |text| {
+                let builder = std::thread::Builder::new().name("tool-start".to_owned()).stack_size(STACK);
+                let gate = &gate;
+                builder.spawn_scoped(scope, move || run(Some(gate), text).inspect_err(|_| gate.fail()))
+            };
+            let starting: Vec<_> = texts.iter().map(|text| start(text).inspect_err(|_| gate.fail())).collect();
+            gate.open(texts.len(), self.limit);
+            let started = |(thread, (state, _)): (io::Result<ScopedJoinHandle<'_, Started>>, &(&FamilyState, _))| {
+                let broke_off = || cannot(state, io::Error::other("its thread broke off"));
+                let thread = thread.map_err(|source| cannot(state, source))?;
+                thread.join().unwrap_or_else(|_| Err(broke_off()))
+            };
+            starting.into_iter().zip(texts).map(started).collect()
+        }))
     }
 
     /// Takes out what was made of these families, and puts in what they had.

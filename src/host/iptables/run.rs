@@ -2,6 +2,7 @@
 //! memory, so that it comes to its end even when we do not.
 
 use super::error::IptablesError;
+use super::gate::Gate;
 use super::sandbox::Sandbox;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -43,6 +44,18 @@ pub fn start(
     limit: Duration,
     sandbox: &Sandbox<'_>,
 ) -> Result<Running, IptablesError> {
+    start_behind(None, path, arguments, input, limit, sandbox)
+}
+
+/// The same, but with a gate it waits for it, and so does this call.
+pub fn start_behind(
+    gate: Option<&Gate>,
+    path: &Path,
+    arguments: &[String],
+    input: &str,
+    limit: Duration,
+    sandbox: &Sandbox<'_>,
+) -> Result<Running, IptablesError> {
     let prepare = |doing: &'static str| {
         let path = path.to_owned();
         move |source| IptablesError::Io { doing, path, source }
@@ -63,6 +76,9 @@ pub fn start(
         .stdout(stdout.try_clone().map_err(prepare("take the output"))?)
         .stderr(stderr.try_clone().map_err(prepare("take the output"))?);
     sandbox.wrap(&mut command);
+    if let Some(gate) = gate {
+        gate.wrap(&mut command);
+    }
     let child = command.spawn().map_err(|source| IptablesError::Start {
         path: path.to_owned(),
         foreign: sandbox.is_foreign(),
