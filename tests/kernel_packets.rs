@@ -20,14 +20,19 @@ enum Way {
 
 const WAYS: [Way; 3] = [Way::Nftables, Way::IptablesNft, Way::IptablesLegacy];
 
-/// A pod that is programmed in this way, with all its listeners and its peer's.
+/// Where the application (8080) and the proxy's parts listen in TCP.
+const POD_PORTS: [u16; 8] = [15001, INBOUND, 15008, 15020, 15021, 15053, 15090, 8080];
+/// The proxy's port for what is captured inbound.
+const INBOUND: u16 = 15006;
+
+/// A pod that is programmed in this way, with its listeners and its peer's.
 struct Scene {
     wire: Wire,
     _listeners: [Listeners; 3],
 }
 
 impl Scene {
-    fn new(way: Way, addresses: Addresses, settings: &RedirectSettings) -> Scene {
+    fn new(way: Way, addresses: Addresses, settings: &RedirectSettings, listening: &[u16]) -> Scene {
         let wire = Wire::new(addresses);
         let backend = match way {
             Way::Nftables => Backend::Nftables,
@@ -41,8 +46,7 @@ impl Scene {
         let applied = apply(&wire.pod, backend, &rules).unwrap();
         assert!(applied.changed, "{way:?}");
         assert_eq!(differences(&wire.pod, backend, &rules), [], "{way:?}");
-        let tcp = [15001, 15006, 15008, 15020, 15021, 15053, 15090, 8080];
-        let pod = Listeners::start(&wire.pod, "pod", &tcp, &[]);
+        let pod = Listeners::start(&wire.pod, "pod", listening, &[]);
         let dns = Listeners::start_dns(&wire.pod, settings.proxy_uid);
         let peer = Listeners::start(&wire.peer, "peer", &[80, 443, 53, 15008, 15020], &[53]);
         Scene { wire, _listeners: [pod, dns, peer] }
@@ -59,10 +63,20 @@ impl Scene {
 
 /// Asserts on one scene for each way of programming.
 fn in_every_way(addresses: Addresses, settings: &RedirectSettings, check: impl Fn(&Scene, Way)) {
+    in_every_way_with(&POD_PORTS, addresses, settings, check);
+}
+
+/// The same where only these TCP ports are listened on in the pod.
+fn in_every_way_with(
+    listening: &[u16],
+    addresses: Addresses,
+    settings: &RedirectSettings,
+    check: impl Fn(&Scene, Way),
+) {
     // The kernel takes no iptables rule with a user that does not exist in the user namespace.
     let nameable = settings.proxy_uid == 0 || other_users_for("both variants of iptables");
     for way in WAYS.into_iter().filter(|way| nameable || matches!(way, Way::Nftables)) {
-        check(&Scene::new(way, addresses, settings), way);
+        check(&Scene::new(way, addresses, settings, listening), way);
     }
 }
 
@@ -187,6 +201,18 @@ fn transparent_capture_keeps_the_addresses() {
         assert_eq!(scene.peer(Probe::tcp(POD6, 8080)), "pod:15006 to [fd00:1::5]:8080", "{way:?}");
         assert_eq!(scene.peer(Probe::tcp(POD4, 15021)), "pod:15021 to 10.1.0.5:15021", "{way:?}: an excluded port");
         assert_eq!(scene.pod(Probe::tcp(FAR4[0], 80)), "pod:15001 to 10.2.0.9:80", "{way:?}: outbound");
+    });
+}
+
+#[test]
+fn transparent_capture_lets_nothing_past_a_proxy_that_does_not_listen() {
+    let settings = RedirectSettings { mode: Mode::Tproxy, dual_stack: true, ..default_settings() };
+    let without_inbound: Vec<u16> = POD_PORTS.into_iter().filter(|port| *port != INBOUND).collect();
+    in_every_way_with(&without_inbound, Addresses::Dual, &settings, |scene, way| {
+        assert_eq!(scene.peer(Probe::tcp(POD4, 8080)), "timeout", "{way:?}");
+        assert_eq!(scene.peer(Probe::tcp(POD6, 8080)), "timeout", "{way:?}");
+        assert_eq!(scene.peer(Probe::tcp(POD4, 15021)), "pod:15021 to 10.1.0.5:15021", "{way:?}: an excluded port");
+        assert_eq!(scene.pod(Probe::tcp(POD6, 8080)), "pod:8080 to [fd00:1::5]:8080", "{way:?}: the pod itself");
     });
 }
 

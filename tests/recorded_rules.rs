@@ -5,7 +5,7 @@
 
 use istio_cni_otel::domain::decision::{Decision, decide};
 use istio_cni_otel::domain::render_iptables::{Dump, differences, restore_text};
-use istio_cni_otel::domain::ruleset::{Action, Chain, Family, Match, Ruleset, Table, build};
+use istio_cni_otel::domain::ruleset::{Action, Chain, Family, Match, Rule, Ruleset, Table, build};
 use istio_cni_otel::domain::{nft, render_nft};
 use istio_cni_otel::k8s::pod::Pod;
 use std::collections::BTreeMap;
@@ -97,15 +97,17 @@ fn the_iptables_rules_are_those_that_the_reference_leaves() {
     }
 }
 
-/// Ours does in nf_tables what the reference does in iptables, so there are two kinds of rules in
-/// which it is not like the reference's: IPv6 is let go first where it gets no rules, and invalid
-/// packets of every protocol are dropped.
+/// Ours does in nf_tables what the reference does in iptables, so there are three kinds of rules in
+/// which it is not like the reference's: IPv6 is let go first where it gets no rules, invalid packets
+/// of every protocol are dropped, and so is what is for a transparent socket that is not there.
 fn as_the_reference(rules: &Ruleset) -> Vec<(Table, Chain, Vec<String>)> {
     let chains = nft::nft_chains(rules).into_iter();
     chains
         .map(|chain| {
             let lets_ipv6_go = chain.base.is_some() && !rules.ipv6;
-            let rules = chain.rules.into_iter().skip(usize::from(lets_ipv6_go)).map(|mut rule| {
+            let undelivered = |rule: &Rule| chain.chain == Chain::Tproxy && rule.action == Action::Drop;
+            let rules = chain.rules.into_iter().skip(usize::from(lets_ipv6_go));
+            let rules = rules.filter(|rule| !undelivered(rule)).map(|mut rule| {
                 if rule.action == Action::Jump(Chain::Drop) {
                     rule.matches.push(Match::Proto(istio_cni_otel::domain::ruleset::Proto::Tcp));
                 }

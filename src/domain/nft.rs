@@ -103,8 +103,17 @@ pub fn nft_chains(ruleset: &Ruleset) -> Vec<NftChain> {
             let base = base(chain.table, chain.chain);
             let leave_ipv6 = base.is_some() && !ruleset.ipv6;
             let first = leave_ipv6.then(|| Rule::new([], Action::Return).only(Family::V6));
-            let rules = first.into_iter().chain(chain.rules.iter().cloned()).collect();
+            let rules = first.into_iter().chain(chain.rules.iter().flat_map(as_in_iptables)).collect();
             NftChain { table: chain.table, chain: chain.chain, base, rules }
         })
         .collect()
+}
+
+/// A rule, and what it takes besides to end as it does in iptables. Without a transparent socket
+/// at the port, iptables' `TPROXY` drops the packet, whereas nf_tables' `tproxy` lets it go on,
+/// and with that to the application, past the proxy that has not started yet.
+fn as_in_iptables(rule: &Rule) -> impl Iterator<Item = Rule> {
+    let undelivered =
+        matches!(rule.action, Action::Tproxy { .. }).then(|| Rule { action: Action::Drop, ..rule.clone() });
+    std::iter::once(rule.clone()).chain(undelivered)
 }
