@@ -1,4 +1,5 @@
-//! The choice of the backend at the agent's start, when the tool that is tried does not come back.
+//! Host tools that hang or fail: the choice of the backend at the agent's start, and what an ADD
+//! leaves behind.
 
 #![expect(clippy::unwrap_used, reason = "tests assert by panicking")]
 
@@ -11,6 +12,7 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use support::agent::{Agent, call_for, make, sandbox};
 use support::api::Api;
 use support::{Node, UID, pod, prev_result};
@@ -65,5 +67,46 @@ fn calls_do_not_wait_for_a_choice_that_hangs() {
     let (status, body) = agent.health("/readyz");
     assert_eq!(status, 503);
     assert!(body.contains("no tables"), "{body}");
+    assert!(agent.stop().success());
+}
+
+/// Tools of both families: those that restore take everything, IPv4's save fails once IPv6's has
+/// written its process id, and IPv6's does not end.
+fn tools_of_which_one_fails(node: &Node) -> String {
+    let directory = node.path("tools");
+    fs::create_dir(&directory).unwrap();
+    let line = node.path("line");
+    nix::unistd::mkfifo(&line, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let (line, id) = (line.display(), node.path("hanging").display().to_string());
+    for (tool, script) in [
+        ("iptables-nft-restore", "exit 0".to_owned()),
+        ("ip6tables-nft-restore", "exit 0".to_owned()),
+        ("iptables-nft-save", format!("read line < {line}\necho no tables >&2\nexit 1")),
+        ("ip6tables-nft-save", format!("echo $$ > {id}\necho go > {line}\nexec sleep 600")),
+    ] {
+        let path = directory.join(tool);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    }
+    directory.display().to_string()
+}
+
+#[test]
+fn a_failing_tool_leaves_no_other_behind() {
+    let (node, api, sandbox) = (Node::new(), Api::start(), sandbox());
+    api.put(&pod(json!({})));
+    node.write_kubeconfig(&format!("http://{}", api.address));
+    let path = tools_of_which_one_fails(&node);
+    let mut agent = Agent::start_with(&node, &[("REDIRECT_BACKEND", "iptables"), ("PATH", &path)]);
+    agent.wait_for("ms after the start");
+    // With tables of both families there is something to save in both.
+    sandbox.sh("nft add table ip others && nft add table ip6 others");
+    let mut call = call_for(UID);
+    call.request.backend = Backend::Iptables;
+    let failure = make(&node, &call, Some(sandbox.as_fd())).result.unwrap_err();
+    assert_eq!(failure.step, Step::RulesApply, "{failure}");
+    let hanging = fs::read_to_string(node.path("hanging")).unwrap();
+    // A process that ended keeps its place there until it is reaped.
+    assert!(!Path::new("/proc").join(hanging.trim()).exists(), "the other tool, process {hanging}, is still there");
     assert!(agent.stop().success());
 }

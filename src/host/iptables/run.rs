@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// More output than this is not a pod's rules.
 const OUTPUT_LIMIT: u64 = 64 * 1024 * 1024;
 
-/// A tool that was started.
+/// A tool that was started; one that is not waited for is ended.
 pub struct Running {
     path: PathBuf,
     child: Child,
@@ -97,11 +97,11 @@ impl Running {
         }
         let status = self.child.wait().map_err(|source| self.io("wait", source))?;
         if !in_time {
-            return Err(IptablesError::Timeout { path: self.path, limit: self.limit });
+            return Err(IptablesError::Timeout { path: std::mem::take(&mut self.path), limit: self.limit });
         }
         let stdout = contents(&mut self.stdout).map_err(|source| self.io("read the output", source))?;
         let stderr = contents(&mut self.stderr).map_err(|source| self.io("read the output", source))?;
-        Ok(Ended { path: self.path, status, stdout, stderr: stderr.trim_end().to_owned() })
+        Ok(Ended { path: std::mem::take(&mut self.path), status, stdout, stderr: stderr.trim_end().to_owned() })
     }
 
     /// Whether the child ends before `left` is over. It stays unreaped, so its id stays its own.
@@ -121,6 +121,15 @@ impl Running {
 
     fn io(&self, doing: &'static str, source: io::Error) -> IptablesError {
         IptablesError::Io { doing, path: self.path.clone(), source }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both do nothing for a tool that was waited for. Nobody else would reap the others, and
+        // one that hangs would keep the namespace's lock.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -190,6 +199,19 @@ mod tests {
         let error = run("exec sleep 600", "", Duration::from_millis(50)).unwrap_err();
         assert_eq!((error.error_type(), error.retryable()), (ErrorType::ToolTimeout, true));
         assert!(error.to_string().contains("/bin/sh did not end within 0.05 s"), "{error}");
+    }
+
+    #[test]
+    fn a_tool_that_nobody_waits_for_is_ended_and_reaped() {
+        let lock = File::open("/dev/null").unwrap();
+        let sandbox = Sandbox::of_current_namespace(lock.as_fd());
+        let arguments = ["-c".to_owned(), "exec sleep 600".to_owned()];
+        let running = start(Path::new("/bin/sh"), &arguments, "", LONG, &sandbox).unwrap();
+        let process = PathBuf::from(format!("/proc/{}", running.child.id()));
+        assert!(process.exists());
+        drop(running);
+        // A child that is not reaped keeps its place there.
+        assert!(!process.exists());
     }
 
     #[test]
