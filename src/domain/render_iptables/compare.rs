@@ -5,7 +5,7 @@
 
 use super::dump::{Dump, DumpRule, DumpTable};
 use super::{WantedChain, append_text, table_name, tool_name, wanted};
-use crate::domain::ruleset::{Difference, Family, Proto, Rule, Ruleset, Table};
+use crate::domain::ruleset::{Difference, Family, Rule, Ruleset, Table};
 
 /// Lists every difference between a ruleset's rules for one family and `iptables-save`'s output
 /// for it. Empty means that the namespace does what the ruleset says.
@@ -31,7 +31,7 @@ pub(super) fn table_differences(wanted: &[WantedChain<'_>], family: Family, have
     // In chains that hold none of our rules, leftovers of ours may still stand.
     for rule in &have.rules {
         let name = rule.parsed.chain.as_str();
-        if !is_wanted(name) && !have.own_chains().any(|own| own == name) && rule.looks_like_ours() {
+        if !is_wanted(name) && !have.own_chains().any(|own| own == name) && have.is_ours(rule) {
             found.push(difference(family, have, name, format!("unexpected rule: {}", rule.text)));
         }
     }
@@ -49,10 +49,10 @@ fn chain_differences(wanted: &WantedChain<'_>, family: Family, have: &DumpTable)
         return sequence_differences(name, family, &wanted.rules, &all).into_iter().map(here).collect();
     }
     let ours: Vec<&DumpRule> =
-        all.iter().copied().filter(|rule| rule.is_among(&wanted.rules) || rule.looks_like_ours()).collect();
+        all.iter().copied().filter(|rule| rule.is_among(&wanted.rules) || have.is_ours(rule)).collect();
     let mut found: Vec<Difference> =
         sequence_differences(name, family, &wanted.rules, &ours).into_iter().map(here).collect();
-    found.extend(shadows(wanted, &all, have.matters()).map(|(rule, before)| {
+    found.extend(shadows(wanted, &all, have).map(|(rule, before)| {
         here(format!("{} ends every packet of {} before it gets there", rule.text, append_text(name, before, family)))
     }));
     found
@@ -62,14 +62,14 @@ fn chain_differences(wanted: &WantedChain<'_>, family: Family, have: &DumpTable)
 /// first rule of ours that it starves.
 fn shadows<'a>(
     wanted: &'a WantedChain<'a>,
-    have: &'a [&'a DumpRule],
-    matters: Proto,
+    all: &'a [&'a DumpRule],
+    have: &'a DumpTable,
 ) -> impl Iterator<Item = (&'a DumpRule, &'a Rule)> {
-    let foreign = |rule: &DumpRule| !rule.is_among(&wanted.rules) && !rule.looks_like_ours();
-    have.iter().enumerate().filter(move |(_, rule)| foreign(rule)).filter_map(move |(at, rule)| {
+    let foreign = |rule: &DumpRule| !rule.is_among(&wanted.rules) && !have.is_ours(rule);
+    all.iter().enumerate().filter(move |(_, rule)| foreign(rule)).filter_map(move |(at, rule)| {
         let starved = wanted.rules.iter().find(|own| {
-            let stands_after = have.iter().skip(at).any(|later| later.equals(own));
-            stands_after && rule.takes_all_of(own, matters)
+            let stands_after = all.iter().skip(at).any(|later| later.equals(own));
+            stands_after && rule.takes_all_of(own, have.matters())
         });
         starved.map(|own| (*rule, *own))
     })

@@ -72,6 +72,42 @@ impl DumpTable {
     pub fn own_chains(&self) -> impl Iterator<Item = &str> {
         self.chains.iter().map(String::as_str).filter(|name| name.starts_with(OWN_PREFIX))
     }
+
+    /// Whether a rule of this table in a chain that is not ours was nevertheless written by us, now
+    /// or earlier: it jumps to a chain of ours, or it is of the shape of our other rules in
+    /// `PREROUTING` and `OUTPUT`. Others write such rules too, so the shape counts only in a table
+    /// with chains of ours, and beside the rules that come with it whenever it is ours.
+    pub fn is_ours(&self, rule: &DumpRule) -> bool {
+        if rule.jumps_to_own_chain() {
+            return true;
+        }
+        let hooks = [Chain::Prerouting.iptables_name(), Chain::Output.iptables_name()];
+        let shaped = hooks.contains(&rule.parsed.chain.as_str())
+            && ((self.name == table_name(Table::Mangle) && rule.handles_our_marks()) || self.is_one_of_several(rule));
+        shaped && self.own_chains().next().is_some()
+    }
+
+    /// Whether the rule lets a whole interface go as ours do: an excluded interface in both
+    /// directions, a rerouted one beside a jump to a chain of ours.
+    fn is_one_of_several(&self, rule: &DumpRule) -> bool {
+        let Some([interface]) = rule.parsed.matches.as_deref() else { return false };
+        let any = |wanted: &dyn Fn(&DumpRule) -> bool| self.rules.iter().any(wanted);
+        match interface {
+            Match::InIface(name) if rule.lets_go(Chain::Prerouting, interface) => {
+                let out = Match::OutIface(name.clone());
+                let rerouted = |other: &DumpRule| {
+                    let matches = other.parsed.matches.as_deref().unwrap_or_default();
+                    other.jumps_to_own_chain() && matches.contains(interface)
+                };
+                any(&|other| other.lets_go(Chain::Output, &out) || rerouted(other))
+            }
+            Match::OutIface(name) if rule.lets_go(Chain::Output, interface) => {
+                let incoming = Match::InIface(name.clone());
+                any(&|other| other.lets_go(Chain::Prerouting, &incoming))
+            }
+            _ => false,
+        }
+    }
 }
 
 impl DumpRule {
@@ -86,29 +122,31 @@ impl DumpRule {
             && self.parsed.matches.as_deref() == Some(rule.matches.as_slice())
     }
 
-    /// Whether a rule in a chain that is not ours was nevertheless written by us, now or earlier:
-    /// it jumps to a chain of ours, or it is of a shape that only our rules in `PREROUTING` and
-    /// `OUTPUT` have: letting a whole interface go, or handling our marks.
-    pub fn looks_like_ours(&self) -> bool {
-        if self.parsed.target.starts_with(OWN_PREFIX) {
-            return true;
-        }
-        let hooks = [Chain::Prerouting.iptables_name(), Chain::Output.iptables_name()];
-        if !hooks.contains(&self.parsed.chain.as_str()) {
-            return false;
-        }
+    fn jumps_to_own_chain(&self) -> bool {
+        self.parsed.target.starts_with(OWN_PREFIX)
+    }
+
+    /// Whether it lets exactly this go: a whole interface.
+    fn lets_go(&self, chain: Chain, interface: &Match) -> bool {
+        self.parsed.chain == chain.iptables_name()
+            && self.parsed.action == Some(Action::Return)
+            && self.parsed.matches.as_deref() == Some(std::slice::from_ref(interface))
+    }
+
+    /// Whether it does with our marks what our rules do: for TCP only.
+    fn handles_our_marks(&self) -> bool {
         let Some(matches) = &self.parsed.matches else { return false };
         let ours = |mark: u32| Rule::MARKS.contains(&mark);
-        let handles_mark = matches.iter().any(|condition| match condition {
+        let looks_at_mark = matches.iter().any(|condition| match condition {
             Match::Mark { value, .. } | Match::ConnMark(value) => ours(*value),
             _ => false,
         });
-        match (&self.parsed.action, &matches[..]) {
-            (Some(Action::Return), [Match::InIface(_) | Match::OutIface(_)]) => true,
-            (Some(Action::Return | Action::SaveMark | Action::RestoreMark), _) => handles_mark,
-            (Some(Action::SetMark(mark)), _) => ours(*mark),
+        let does = match &self.parsed.action {
+            Some(Action::Return | Action::SaveMark | Action::RestoreMark) => looks_at_mark,
+            Some(Action::SetMark(mark)) => ours(*mark),
             _ => false,
-        }
+        };
+        does && matches.contains(&Match::Proto(Proto::Tcp))
     }
 
     /// Whether every packet of `rule` that matters to us ends here before it gets there. What

@@ -71,14 +71,14 @@ fn leftovers<'a>(wanted: &'a [WantedChain<'a>], have: &'a DumpTable) -> impl Ite
         let in_own_chain = have.own_chains().any(|own| own == name);
         let is_wanted =
             || wanted.iter().any(|chain| chain.chain.iptables_name() == name && rule.is_among(&chain.rules));
-        !in_own_chain && (rule.looks_like_ours() || is_wanted())
+        !in_own_chain && (have.is_ours(rule) || is_wanted())
     })
 }
 
 fn chain_lines(chain: &WantedChain<'_>, family: Family, have: &DumpTable) -> Vec<String> {
     let name = chain.chain.iptables_name();
     let foreign: Vec<&DumpRule> =
-        have.rules_of(name).filter(|rule| !rule.is_among(&chain.rules) && !rule.looks_like_ours()).collect();
+        have.rules_of(name).filter(|rule| !rule.is_among(&chain.rules) && !have.is_ours(rule)).collect();
     let starving = foreign.iter().any(|rule| chain.rules.iter().any(|own| rule.takes_all_of(own, have.matters())));
     if chain.chain.is_hook() && starving {
         let numbered = (1..).zip(&chain.rules);

@@ -216,14 +216,15 @@ fn chains_of_other_versions_and_their_jumps_go() {
 }
 
 #[test]
-fn leftovers_in_hooks_without_any_chain_of_ours_are_found() {
-    let residue =
-        "*mangle\n-A OUTPUT -o lo -p tcp -m mark --mark 0x539 -j RETURN\n-A PREROUTING -i eth1 -j RETURN\nCOMMIT\n";
+fn leftovers_in_hooks_beside_a_chain_of_ours_are_found() {
+    let residue = "*mangle\n:ISTIO_INBOUND - [0:0]\n-A OUTPUT -o eth1 -j RETURN\n-A OUTPUT -o lo -p tcp -m mark --mark 0x539 -j RETURN\n-A PREROUTING -i eth1 -j RETURN\nCOMMIT\n";
     let wanted = ruleset(&default_settings());
     let mut kernel = Kernel::with(&[residue, &restore_text(&wanted, Family::V4)]);
     assert_eq!(
         told(&wanted, &kernel),
         [
+            "iptables mangle ISTIO_INBOUND: a chain of ours that is not wanted",
+            "iptables mangle OUTPUT: unexpected rule: -A OUTPUT -o eth1 -j RETURN",
             "iptables mangle OUTPUT: unexpected rule: -A OUTPUT -o lo -p tcp -m mark --mark 0x539 -j RETURN",
             "iptables mangle PREROUTING: unexpected rule: -A PREROUTING -i eth1 -j RETURN",
         ]
@@ -243,6 +244,39 @@ fn other_people_s_rules_stay_where_they_are() {
     );
     assert_eq!(kernel.rules("nat", "CNI-HOSTPORT"), ["-p tcp -j RETURN"]);
     assert_eq!(kernel.rules("filter", "OUTPUT"), ["-p udp -j DROP"]);
+}
+
+/// What an ADD or the removal of our rules leaves of theirs: all, now and the next time.
+#[test]
+fn other_people_s_rules_of_the_shape_of_ours_stay() {
+    let hooks = ["-A PREROUTING -i eth9 -j RETURN", "-A PREROUTING -p tcp -m mark --mark 0x539 -j RETURN"];
+    let outputs = ["-A OUTPUT -o eth8 -j RETURN", "-A OUTPUT -m mark --mark 0x53a -j RETURN"];
+    let tables = ["nat", "mangle", "raw"];
+    let lines = [&hooks[..], &outputs[..]].concat().join("\n");
+    let foreign: String = tables.iter().map(|table| format!("*{table}\n{lines}\nCOMMIT\n")).collect();
+    let before = Kernel::with(&[&foreign]);
+    assert_eq!(told(&Ruleset::none(), &before), Vec::<String>::new(), "where nftables is used, nothing is ours");
+    assert_eq!(repair_text(&Ruleset::none(), Family::V4, &before.save()), "");
+    let first = repaired(&ruleset(&default_settings()), before.clone());
+    let removed = repaired(&Ruleset::none(), first);
+    for table in tables {
+        for hook in ["PREROUTING", "OUTPUT"] {
+            assert_eq!(removed.rules(table, hook), before.rules(table, hook), "{table} {hook}");
+        }
+    }
+}
+
+#[test]
+fn an_interface_that_others_let_go_stays_so_beside_every_rule_of_ours() {
+    let foreign: String = ["nat", "mangle", "raw"]
+        .map(|table| format!("*{table}\n-A PREROUTING -i eth9 -j RETURN\n-A OUTPUT -o eth8 -j RETURN\nCOMMIT\n"))
+        .concat();
+    let before = Kernel::with(&[&foreign]);
+    let removed = repaired(&Ruleset::none(), repaired(&ruleset(&tproxy()), before.clone()));
+    for table in ["nat", "mangle", "raw"] {
+        assert_eq!(removed.rules(table, "PREROUTING"), before.rules(table, "PREROUTING"), "{table}");
+        assert_eq!(removed.rules(table, "OUTPUT"), before.rules(table, "OUTPUT"), "{table}");
+    }
 }
 
 #[test]
