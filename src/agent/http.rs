@@ -5,9 +5,26 @@ use crate::telemetry::pipeline::Telemetry;
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::task::{AbortHandle, JoinSet};
+
+/// More connections than this at once are too many for a port: the oldest goes for a new one. So
+/// nobody can take the descriptors that the calls of plugins need, or keep a probe waiting.
+const CONNECTIONS: usize = 64;
+/// How long a client may take until its request is there, the first or a further one.
+const REQUEST_WITHIN: Duration = Duration::from_secs(5);
+/// How long a connection may last, whatever is done on it.
+const CONNECTION_LIFE: Duration = Duration::from_secs(60);
+/// How long to wait when no connection can be taken, before the next attempt.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// A port cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -66,5 +83,31 @@ pub fn health(
 
 /// Serves until it is dropped.
 pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
-    axum::serve(tokio::net::TcpListener::from_std(listener)?, router).await
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    // Ends every connection when it is dropped.
+    let mut connections = JoinSet::new();
+    let mut by_age: VecDeque<AbortHandle> = VecDeque::with_capacity(CONNECTIONS);
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_AGAIN).await;
+            continue;
+        };
+        while connections.try_join_next().is_some() {}
+        by_age.retain(|connection| !connection.is_finished());
+        if by_age.len() >= CONNECTIONS
+            && let Some(oldest) = by_age.pop_front()
+        {
+            oldest.abort();
+        }
+        by_age.push_back(connections.spawn(converse(stream, router.clone())));
+    }
+}
+
+/// Serves one connection to its end.
+async fn converse(stream: TcpStream, router: Router) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(REQUEST_WITHIN);
+    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    // A client that went away or was too slow is its own loss.
+    let _ = tokio::time::timeout(CONNECTION_LIFE, connection).await;
 }
