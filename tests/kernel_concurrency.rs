@@ -8,9 +8,13 @@ use istio_cni_otel::domain::request::Backend;
 use istio_cni_otel::domain::step::ErrorType;
 use istio_cni_otel::host::netns::{self, OwnNamespace};
 use istio_cni_otel::host::netns_lock::{LockError, acquire};
+use serde_json::json;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Barrier;
 use std::time::Duration;
+use support::agent::Agent;
+use support::api::Api;
 use support::*;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -57,6 +61,46 @@ fn of_many_adds_at_once_for_one_namespace_one_changes_it() {
         });
         assert_eq!(changed.iter().filter(|changed| **changed).count(), 1, "{backend:?}: {changed:?}");
         assert_eq!(differences(&pod, backend, &rules), []);
+    }
+}
+
+/// Nodes that share an API server, for one with an agent and one where the plugin is alone.
+fn node_for_many(backend: &str) -> Node {
+    let waits = ("agent_timeout_ms", json!(20_000));
+    Node::new().conf("redirect_backend", json!(backend)).conf(waits.0, waits.1).conf("api_timeout_ms", json!(10_000))
+}
+
+#[test]
+fn of_many_plugins_at_once_for_one_namespace_all_succeed_with_one_set_of_rules() {
+    for (backend, name, others) in [(Backend::Nftables, "nftables", "ip "), (Backend::Iptables, "iptables", "inet ")] {
+        let (wire, api) = (Wire::new(Addresses::V4), Api::start());
+        api.put(&pod(json!({})));
+        let (served, alone) = (node_for_many(name), node_for_many(name));
+        alone.write_kubeconfig(&format!("http://{}", api.address));
+        let agent = Agent::start(&served, &api);
+        let (path, start) = (wire.pod.path(), Barrier::new(8));
+        let add = |node: &Node| {
+            start.wait();
+            node.call("ADD", &path)
+        };
+        std::thread::scope(|scope| {
+            let nodes = [&served, &alone].into_iter().cycle().take(8);
+            let adds: Vec<_> = nodes.map(|node| scope.spawn(|| add(node))).collect();
+            for add in adds {
+                assert_eq!(add.join().unwrap().result(), prev_result(), "{name}");
+            }
+        });
+        let by_agent = r#"istio_cni_requests_total{command="add",outcome="enrolled",reason="",path="agent"}"#;
+        agent.wait_for_metric(by_agent, 4.0);
+        assert_eq!(alone.spooled().len(), 4, "{name}: the others went alone");
+
+        let rules = ruleset(&default_settings(), Addresses::V4);
+        assert_eq!(differences(&wire.pod, backend, &rules), [], "{name}");
+        let tables = wire.pod.nft_tables();
+        assert!(!tables.is_empty() && tables.iter().all(|table| !table.starts_with(others)), "{name}: {tables:?}");
+        let _pod = Listeners::start(&wire.pod, "pod", &[15001, 15006], &[]);
+        assert_eq!(Probe::tcp(FAR4[0], 80).run(&wire.pod), "pod:15001 to 10.2.0.9:80", "{name}");
+        assert_eq!(Probe::tcp(POD4, 8080).run(&wire.peer), "pod:15006 to 10.1.0.5:8080", "{name}");
     }
 }
 
