@@ -2,6 +2,8 @@
 //! from the first inside its namespace to the answer: there are none of the rules or all, with either
 //! backend, and the next ADD makes them all.
 
+#![expect(clippy::unwrap_used, reason = "tests assert by panicking")]
+
 mod support;
 
 use istio_cni_otel::domain::request::Backend;
