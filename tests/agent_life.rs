@@ -277,3 +277,30 @@ fn status_fails_strictly_while_no_pod_is_known() {
     agent.wait_for("ms after the start");
     assert_eq!(make(&node, &call, None).result, Ok(Answer::Done));
 }
+
+#[test]
+fn its_log_level_is_changed_by_signals_without_a_restart() {
+    let (node, api, sandbox) = (Node::new(), Api::start(), sandbox());
+    node.write_kubeconfig(&format!("http://{}", api.address));
+    api.put(&pod(json!({})));
+    let mut agent = Agent::start_with(&node, &[("LOG_OUTPUT_LEVEL", "info")]);
+    agent.wait_for("ms after the start");
+    let mut call = call_for(UID);
+    call.level = "debug".into();
+    let make = || assert!(make(&node, &call, Some(sandbox.as_fd())).result.is_ok());
+    make();
+    agent.signal(Signal::SIGUSR1);
+    agent.wait_for("the level of this log is debug now");
+    make();
+    agent.wait_for("rules.verify done in ");
+    agent.signal(Signal::SIGUSR2);
+    agent.wait_for("the level of this log is info now");
+    make();
+    agent.signal(Signal::SIGTERM);
+    assert!(agent.ended().success());
+    let said = |words: &str| {
+        let of = |line: &Value| line["msg"].as_str().is_some_and(|message| message.starts_with(words));
+        agent.log.iter().filter(|line| of(line)).count()
+    };
+    assert_eq!((said("rules.verify done in "), said("============= End ")), (1, 3));
+}

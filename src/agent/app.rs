@@ -94,6 +94,11 @@ impl Agent {
 }
 
 impl Bound {
+    /// What is told of the agent.
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.agent.telemetry
+    }
+
     /// Where `/metrics` is served, if it is.
     pub fn metrics(&self) -> Option<SocketAddr> {
         self.metrics.as_ref().and_then(|listener| listener.local_addr().ok())

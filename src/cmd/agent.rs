@@ -5,8 +5,9 @@ use crate::agent::app::{Agent, Bound, Ending};
 use crate::agent::config::Settings;
 use crate::agent::spool::SpoolKeeper;
 use crate::telemetry::console_writer::Format;
+use crate::telemetry::event::Level;
 use crate::telemetry::otlp::config::Config;
-use crate::telemetry::pipeline::Setup;
+use crate::telemetry::pipeline::{Setup, Telemetry};
 use crate::telemetry::resource::Identity;
 use anyhow::Context;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
@@ -95,7 +96,7 @@ const AFTER_HELP: &str = "Examples:
 Every flag can be given in the environment too, in upper case with underscores (--node-name as
 KUBERNETES_NODE_NAME); a flag wins. Also read: POD_NAME, POD_NAMESPACE, EXCLUDE_NAMESPACES,
 NATIVE_NFTABLES, K8S_CLUSTER_NAME and OpenTelemetry's OTEL_* variables. The reference's other flags
-are accepted.";
+are accepted. SIGUSR1 makes the running agent log at level debug, SIGUSR2 at its own level again.";
 
 impl Flag {
     fn argument(&self) -> Arg {
@@ -154,10 +155,13 @@ pub fn run(args: &AgentArgs) -> ExitCode {
     let setup = setup(&settings, &lookup);
     match start(settings, setup) {
         Err(error) => fail(&format!("the agent cannot start: {error:#}"), 1),
-        Ok((agent, signals)) => match agent.run(signals.received()) {
-            Ending::Asked => ExitCode::SUCCESS,
-            Ending::TaskEnded(_) => ExitCode::FAILURE,
-        },
+        Ok((agent, signals)) => {
+            let stop = signals.received(agent.telemetry().clone());
+            match agent.run(stop) {
+                Ending::Asked => ExitCode::SUCCESS,
+                Ending::TaskEnded(_) => ExitCode::FAILURE,
+            }
+        }
     }
 }
 
@@ -189,23 +193,39 @@ fn random_instance() -> String {
     crate::telemetry::story::random_span_id().to_hex()
 }
 
-/// SIGTERM and SIGINT, heeded from the moment this is made.
+/// The signals that ask the agent to stop, or to log more or less, heeded from the moment this is
+/// made.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// SIGUSR1: log all there is.
+    debug: Signal,
+    /// SIGUSR2: log as configured again.
+    configured: Signal,
 }
 
 impl Signals {
     fn heed(runtime: &Handle) -> std::io::Result<Signals> {
         let _inside = runtime.enter();
-        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            debug: signal(SignalKind::user_defined1())?,
+            configured: signal(SignalKind::user_defined2())?,
+        })
     }
 
-    /// Waits for either, and says which in the reference's words.
-    async fn received(mut self) -> String {
-        let name = tokio::select! {
-            _ = self.terminate.recv() => "terminated",
-            _ = self.interrupt.recv() => "interrupt",
+    /// Waits for a signal to stop, and says which in the reference's words. Until then the others
+    /// change the log's level.
+    async fn received(mut self, telemetry: Telemetry) -> String {
+        let configured = telemetry.level();
+        let name = loop {
+            tokio::select! {
+                _ = self.terminate.recv() => break "terminated",
+                _ = self.interrupt.recv() => break "interrupt",
+                _ = self.debug.recv() => telemetry.set_level(Level::Debug),
+                _ = self.configured.recv() => telemetry.set_level(configured),
+            }
         };
         format!("Exit signal received: {name}")
     }

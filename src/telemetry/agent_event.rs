@@ -62,6 +62,9 @@ agent_events! {
     /// Requests are served.
     Ready { uptime_ms: u64 = UPTIME_MS }
         = "istio_cni.agent.ready", Info, "ready {uptime_ms} ms after the start";
+    /// Somebody asked for another threshold of the log.
+    LevelChanged { level: String = LOG_LEVEL }
+        = "istio_cni.agent.level_changed", Info, "the level of this log is {level} now";
     /// The process stops.
     Stopping { cause: String = STOP_CAUSE }
         = "istio_cni.agent.stopping", Info, "stopping: {cause}";

@@ -62,6 +62,8 @@ keys! {
     SERVER_PURPOSE = "istio_cni.server.purpose";
     /// Milliseconds from the start of the process.
     UPTIME_MS = "istio_cni.agent.uptime_ms";
+    /// The threshold of the agent's log: a [`super::event::Level`].
+    LOG_LEVEL = "istio_cni.agent.log_level";
     /// Why the agent stops: a signal's name, or the task that ended.
     STOP_CAUSE = "istio_cni.agent.stop_cause";
     /// How many requests were still under way at the end.

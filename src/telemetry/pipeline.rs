@@ -85,9 +85,16 @@ impl Telemetry {
         self.0.core.level()
     }
 
-    /// Changes the threshold while running.
+    /// Changes the threshold while running, and says so while it can be heard.
     pub fn set_level(&self, level: Level) {
-        self.0.core.set_level(level);
+        let event = AgentEvent::LevelChanged { level: level.name().to_owned() };
+        if level < self.level() {
+            self.0.core.set_level(level);
+            self.event(event);
+        } else {
+            self.event(event);
+            self.0.core.set_level(level);
+        }
     }
 
     /// Tells an event of the agent itself, unless its level is below the threshold.
@@ -219,11 +226,12 @@ mod tests {
         telemetry.shutdown(Duration::from_secs(5)).await;
         let text = String::from_utf8(screen.0.lock().unwrap().clone()).unwrap();
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 3, "{text}");
+        assert_eq!(lines.len(), 4, "{text}");
         assert!(lines[0].contains("\twarn\tcni-agent\tOTEL_BSP_SCHEDULE_DELAY is ignored: \"x\" is no number\t"));
         assert!(lines[1].contains("\tdebug\tcni-plugin\tpod.lookup done in ") && lines[1].contains(UID), "{text}");
         assert!(lines[1].contains("\ttrace_id=11111111222243338444555555555555\t"), "{text}");
         assert!(lines[2].contains("\tinfo\tcni-agent\tready 12 ms after the start\t"), "{text}");
+        assert!(lines[3].contains("\tinfo\tcni-agent\tthe level of this log is warn now\t"), "{text}");
         let (_, page) = telemetry.metrics().render(None);
         assert!(
             page.contains(r#"istio_cni_requests_total{command="add",outcome="done",reason="",path=""} 1"#),
