@@ -1,6 +1,6 @@
 //! The node's backend, decided once: what the settings say, or what the kernel turns out to have.
 
-use crate::domain::failure::{CODE_ISTIO, Failure};
+use crate::domain::failure::{CODE_ISTIO, Failure, whole};
 use crate::domain::request::{Backend, Bounds};
 use crate::domain::step::{ErrorType, Step};
 use crate::host::nftables::probe_nftables;
@@ -56,15 +56,4 @@ fn decide(wanted: Backend) -> Chosen {
 fn unsupported(message: String) -> Failure {
     let error_type = ErrorType::KernelUnsupported;
     Failure { step: Step::RulesApply, error_type, code: CODE_ISTIO, message, retryable: false }
-}
-
-/// An error with its sources, in one line.
-fn whole(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    text
 }

@@ -1,13 +1,12 @@
 //! `istio-cni-otel rules`: what a pod would get, in either backend's language, or why nothing.
 
 use super::outbound::outbound_settings;
-use crate::domain::decision::{Decision, decide, warnings};
+use crate::domain::decision::{Decision, Skip, decide, skip_by_name, warnings};
 use crate::domain::outbound::{LOOPBACK_CIDR, OWNER_GROUPS, OWNER_GROUPS_EXCLUDE};
 use crate::domain::pod::PodFacts;
 use crate::domain::render;
 use crate::domain::request::Backend;
 use crate::domain::ruleset::build;
-use crate::domain::settings::SkipReason;
 use crate::k8s::pod::Pod;
 use crate::wire::netconf::{NetConf, Settings};
 use anyhow::{Context, bail};
@@ -127,11 +126,11 @@ pub fn run(args: &RulesArgs, stdout: &mut dyn Write) -> anyhow::Result<()> {
     // The command line wins over the configuration.
     let backend = args.backend.unwrap_or_else(|| config.backend.into());
     let name = format!("{}/{}", pod.namespace, pod.name);
-    if let Some((reason, message)) = skipped_by_config(&pod, &config) {
-        return print_skip(stdout, &name, reason, &message);
+    if let Some(skip) = skipped_by_config(&pod, &config) {
+        return print_skip(stdout, &name, &skip);
     }
     let mut settings = match decide(&pod).with_context(|| format!("pod {name} would not start"))? {
-        Decision::Skip(skip) => return print_skip(stdout, &name, skip.reason, &skip.message),
+        Decision::Skip(skip) => return print_skip(stdout, &name, &skip),
         Decision::Enroll(settings) => settings,
     };
     settings.outbound = outbound_settings(|variable| args.outbound.given(variable))
@@ -145,8 +144,8 @@ pub fn run(args: &RulesArgs, stdout: &mut dyn Write) -> anyhow::Result<()> {
     Ok(write!(stdout, "{}", render::text(&rules, backend.backend()))?)
 }
 
-fn print_skip(stdout: &mut dyn Write, name: &str, reason: SkipReason, message: &str) -> anyhow::Result<()> {
-    Ok(writeln!(stdout, "pod {name} gets no rules: {message} ({})", reason.name())?)
+fn print_skip(stdout: &mut dyn Write, name: &str, skip: &Skip) -> anyhow::Result<()> {
+    Ok(writeln!(stdout, "pod {name} gets no rules: {} ({})", skip.message, skip.reason.name())?)
 }
 
 fn read_pod(path: &Path) -> anyhow::Result<PodFacts> {
@@ -204,14 +203,11 @@ impl From<Backend> for BackendArg {
     }
 }
 
-/// The reasons that rest on the configuration, before the pod is looked at.
-fn skipped_by_config(pod: &PodFacts, config: &Settings) -> Option<(SkipReason, String)> {
-    if pod.name.starts_with("istio-cni-node-") && pod.namespace == config.pod_namespace {
-        let message = format!("{} looks like our own agent pod, skipping", pod.name);
-        return Some((SkipReason::OwnAgentPod, message));
-    }
-    let excluded = config.exclude_namespaces.contains(&pod.namespace);
-    excluded.then(|| (SkipReason::NamespaceExcluded, format!("pod namespace {} excluded", pod.namespace)))
+/// The reasons that rest on the configuration, before the pod is looked at. A pod in a file need
+/// not have its name yet.
+fn skipped_by_config(pod: &PodFacts, config: &Settings) -> Option<Skip> {
+    let name = if pod.name.is_empty() { "without a name" } else { &pod.name };
+    skip_by_name(&pod.namespace, name, &config.pod_namespace, &config.exclude_namespaces)
 }
 
 #[cfg(test)]

@@ -42,6 +42,25 @@ pub fn decide(pod: &PodFacts) -> Result<Decision, AnnotationError> {
     }
 }
 
+/// What the names of the agent's own pods begin with.
+const AGENT_POD: &str = "istio-cni-node-";
+
+/// Skips a pod by its name alone, before anything else is known of it: the agent's own, in its
+/// namespace, for it must start without an agent; what is no pod of Kubernetes; and those of
+/// excluded namespaces.
+pub fn skip_by_name(namespace: &str, name: &str, agent_namespace: &str, excluded: &[String]) -> Option<Skip> {
+    let (reason, message) = if name.starts_with(AGENT_POD) && namespace == agent_namespace {
+        (SkipReason::OwnAgentPod, format!("{name} looks like our own agent pod, skipping"))
+    } else if namespace.is_empty() || name.is_empty() {
+        (SkipReason::NotKubernetes, "Not a kubernetes pod".to_owned())
+    } else if excluded.iter().any(|excluded| excluded == namespace) {
+        (SkipReason::NamespaceExcluded, format!("pod namespace {namespace} excluded"))
+    } else {
+        return None;
+    };
+    Some(Skip { reason, message })
+}
+
 /// What a person should know about an enrolled pod although it is no error: variables of the
 /// proxy's environment that are no truth values.
 pub fn warnings(pod: &PodFacts) -> Vec<EnvironmentWarning> {

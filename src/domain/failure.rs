@@ -43,18 +43,28 @@ pub struct Failure {
 impl Failure {
     /// Takes over the classification and the whole text (with sources) of an error.
     pub fn from_error(step: Step, error: &dyn Classify) -> Failure {
-        let mut message = error.to_string();
-        let mut source = error.source();
-        while let Some(inner) = source {
-            let text = inner.to_string();
-            if !message.contains(&text) {
-                message.push_str(": ");
-                message.push_str(&text);
-            }
-            source = inner.source();
-        }
+        let message = whole(error);
         Failure { step, error_type: error.error_type(), code: error.code(), message, retryable: error.retryable() }
     }
+}
+
+/// An error and all its sources in one line.
+pub fn whole<E: std::error::Error + ?Sized>(error: &E) -> String {
+    with_sources(error.to_string(), error)
+}
+
+/// Words about an error, followed by its sources; what is said already is not said again.
+pub fn with_sources<E: std::error::Error + ?Sized>(mut message: String, error: &E) -> String {
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let text = inner.to_string();
+        if !message.contains(&text) {
+            message.push_str(": ");
+            message.push_str(&text);
+        }
+        source = inner.source();
+    }
+    message
 }
 
 impl fmt::Display for Failure {

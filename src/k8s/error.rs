@@ -61,7 +61,7 @@ impl ApiError {
 
     /// The error and its sources in one line.
     pub fn whole(&self) -> String {
-        crate::domain::failure::Failure::from_error(crate::domain::step::Step::PodLookup, self).message
+        crate::domain::failure::whole(self)
     }
 
     pub(super) fn request(source: kube::core::request::Error) -> ApiError {

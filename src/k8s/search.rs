@@ -2,10 +2,10 @@
 //! bounds, for the server or the pod may be a moment late. The agent and the plugin differ only in
 //! what they ask with ([`Ways`]).
 
-use crate::domain::failure::{Classify, Failure};
+use crate::domain::failure::{Classify, whole};
 use crate::domain::pod::{PodFacts, PodRef};
 use crate::domain::request::Bounds;
-use crate::domain::step::{ErrorType, Step};
+use crate::domain::step::ErrorType;
 use crate::ops::ports::{BoxedError, Lookup};
 use std::time::{Duration, Instant};
 
@@ -110,11 +110,6 @@ pub enum LookupError {
     Replaced { pod: String, wanted: String, found: String, asked: u32, after: Duration },
     #[error("the node agent is stopping; the request can be made again")]
     Stopping,
-}
-
-/// An error and its sources in one line.
-fn whole(error: &BoxedError) -> String {
-    Failure::from_error(Step::PodLookup, error).message
 }
 
 impl LookupError {

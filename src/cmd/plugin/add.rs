@@ -2,6 +2,7 @@
 
 use super::agent_call::{self, Reached};
 use super::session::{Done, Session};
+use crate::domain::decision::{Skip, skip_by_name};
 use crate::domain::failure::Failure;
 use crate::domain::request::{Answer, Command, Conclusion, Request};
 use crate::domain::settings::SkipReason;
@@ -19,9 +20,6 @@ use crate::telemetry::outcome::CallPath;
 use crate::telemetry::story::{Open, attribute};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-
-/// What the names of the agent's pods begin with.
-const AGENT_POD: &str = "istio-cni-node-";
 
 /// Programs (ADD) or compares (CHECK) the rules of the call's pod.
 pub fn run(session: &Session<'_>, command: Command, open: &Open) -> Done {
@@ -45,16 +43,10 @@ pub fn run(session: &Session<'_>, command: Command, open: &Open) -> Done {
 /// The cases that need neither kubeconfig nor agent, for the agent's own pod must start without.
 fn skipped_without_io(session: &Session<'_>) -> Option<SkipReason> {
     let (pod, settings) = (&session.pod, session.settings());
-    let (level, reason, text) = if pod.name.starts_with(AGENT_POD) && pod.namespace == settings.pod_namespace {
-        (Level::Info, SkipReason::OwnAgentPod, format!("{} looks like our own agent pod, skipping", pod.name))
-    } else if pod.namespace.is_empty() || pod.name.is_empty() {
-        (Level::Debug, SkipReason::NotKubernetes, "Not a kubernetes pod".to_owned())
-    } else if settings.exclude_namespaces.contains(&pod.namespace) {
-        (Level::Info, SkipReason::NamespaceExcluded, format!("pod namespace {} excluded", pod.namespace))
-    } else {
-        return None;
-    };
-    session.story.log(level, event::POD_SKIPPED, &text, vec![attribute(keys::REASON, reason.name())]);
+    let Skip { reason, message } =
+        skip_by_name(&pod.namespace, &pod.name, &settings.pod_namespace, &settings.exclude_namespaces)?;
+    let level = if reason == SkipReason::NotKubernetes { Level::Debug } else { Level::Info };
+    session.story.log(level, event::POD_SKIPPED, &message, vec![attribute(keys::REASON, reason.name())]);
     Some(reason)
 }
 

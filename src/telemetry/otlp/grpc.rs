@@ -3,6 +3,7 @@
 use super::config::Export;
 use super::request::{Accepted, Request, SendError};
 use super::tls::{self, TlsError, TlsPem};
+use crate::domain::failure::with_sources;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
@@ -121,7 +122,7 @@ fn send_error(status: &Status) -> SendError {
         _ => false,
     };
     let code = format!("{:?}", status.code());
-    let problem = super::with_sources(format!("{code}: {}", status.message()), status);
+    let problem = with_sources(format!("{code}: {}", status.message()), status);
     SendError { problem, retryable, answered: true, after }
 }
 

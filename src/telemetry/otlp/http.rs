@@ -4,6 +4,7 @@
 use super::config::Export;
 use super::request::{Accepted, Request, SendError};
 use super::tls::{self, TlsError, TlsPem};
+use crate::domain::failure::whole;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::io::Write as _;
@@ -101,7 +102,7 @@ impl Http {
 /// not believed or an address that means nothing.
 fn transport_error(error: &ureq::Error) -> SendError {
     let hopeless = matches!(error, ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::BadUri(_));
-    SendError { retryable: !hopeless, ..SendError::unanswered(super::with_sources(error.to_string(), error)) }
+    SendError { retryable: !hopeless, ..SendError::unanswered(whole(error)) }
 }
 
 fn compressed(body: &[u8]) -> std::io::Result<Vec<u8>> {

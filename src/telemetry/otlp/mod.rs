@@ -26,17 +26,3 @@ pub(super) mod worker;
 
 /// What the collector sees of us.
 const USER_AGENT: &str = concat!("istio-cni-otel/", env!("CARGO_PKG_VERSION"));
-
-/// A message with those of the error's sources that it does not say itself.
-fn with_sources(mut message: String, error: &dyn std::error::Error) -> String {
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let text = inner.to_string();
-        if !message.contains(&text) {
-            message.push_str(": ");
-            message.push_str(&text);
-        }
-        source = inner.source();
-    }
-    message
-}

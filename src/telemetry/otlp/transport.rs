@@ -6,6 +6,7 @@ use super::grpc::{Grpc, GrpcError};
 use super::http::{Http, HttpError};
 use super::request::{Accepted, Request, SendError};
 use super::stop::Stop;
+use crate::domain::failure::whole;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -71,7 +72,7 @@ impl Transport {
         if self.client.is_none() {
             let made = self.connect();
             let hopeless = |problem| SendError { retryable: false, ..SendError::unanswered(problem) };
-            self.client = Some(made.map_err(|error| hopeless(super::with_sources(error.to_string(), &error)))?);
+            self.client = Some(made.map_err(|error| hopeless(whole(&error)))?);
         }
         match &self.client {
             Some(Client::Grpc(client)) => client.send(request, limit).await,
