@@ -64,8 +64,8 @@ impl Watching {
     /// Waits until so many pods are known.
     fn has(&self, pods: usize) {
         let deadline = Instant::now() + PATIENCE;
-        while self.cache.len() != pods {
-            assert!(Instant::now() < deadline, "{} pods are known, not {pods}", self.cache.len());
+        while self.cache.count() != pods {
+            assert!(Instant::now() < deadline, "{} pods are known, not {pods}", self.cache.count());
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
     }

@@ -116,8 +116,6 @@ pub struct Request {
     pub outbound: Result<Outbound, OutboundError>,
     /// The limits.
     pub bounds: Bounds,
-    /// Links that the runtime's environment gave.
-    pub links: Vec<TraceLink>,
 }
 
 /// How a request ended well.

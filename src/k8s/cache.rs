@@ -107,13 +107,8 @@ impl PodCache {
     }
 
     /// How many pods are known.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.lock().pods.len()
-    }
-
-    /// Whether no pod is known.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -167,9 +162,9 @@ mod tests {
         let cache = PodCache::default();
         cache.put(pod("web-0", "new"));
         cache.remove(&pod("web-0", "old"));
-        assert_eq!(cache.len(), 1);
+        assert_eq!(cache.count(), 1);
         cache.remove(&pod("web-0", "new"));
-        assert!(cache.is_empty());
+        assert_eq!(cache.count(), 0);
     }
 
     #[test]

@@ -43,8 +43,6 @@ pub struct Metadata {
 #[serde(rename_all = "camelCase")]
 pub struct PodSpec {
     #[serde(default, deserialize_with = "or_default")]
-    pub node_name: String,
-    #[serde(default, deserialize_with = "or_default")]
     pub init_containers: Vec<PodContainer>,
     #[serde(default, deserialize_with = "or_default")]
     pub containers: Vec<PodContainer>,

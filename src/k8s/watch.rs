@@ -116,7 +116,7 @@ impl Watch {
                 Ok(Ok(None)) => return Ok(Ended::Resume),
                 Ok(Ok(Some(WatchEvent::Bookmark(mark)))) if mark.metadata.annotations.contains_key(INITIAL_END) => {
                     self.cache.complete(&seen);
-                    tell(News::Synced { pods: self.cache.len(), streamed: true });
+                    tell(News::Synced { pods: self.cache.count(), streamed: true });
                     *version = mark.metadata.resource_version;
                     return self.events(events, version, tell).await;
                 }
@@ -147,7 +147,7 @@ impl Watch {
             next = page.metadata.next;
             if next.is_empty() {
                 self.cache.complete(&seen);
-                tell(News::Synced { pods: self.cache.len(), streamed: false });
+                tell(News::Synced { pods: self.cache.count(), streamed: false });
                 *version = page.metadata.resource_version;
                 return Ok(Ended::Resume);
             }
@@ -159,7 +159,7 @@ impl Watch {
         match within(ANSWER, self.client.watch(&self.node, Some(version.as_str()))).await {
             Ok(events) => {
                 self.cache.set_live(true);
-                tell(News::Resumed { pods: self.cache.len() });
+                tell(News::Resumed { pods: self.cache.count() });
                 self.events(pin!(events), version, tell).await
             }
             Err(ApiError::Status { code: 410, .. }) => Ok(Ended::Stale),

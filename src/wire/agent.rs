@@ -136,7 +136,6 @@ mod tests {
                 backend: Backend::Iptables,
                 outbound: Ok(Outbound::default()),
                 bounds: Bounds::default(),
-                links: Vec::new(),
             },
             trace: TraceId::of_pod("u-1"),
             parent: Some(SpanId([1; 8])),

@@ -216,7 +216,6 @@ pub fn call_for(uid: &str) -> Call {
         backend: Backend::Auto,
         outbound: Ok(Outbound::default()),
         bounds,
-        links: Vec::new(),
     };
     Call { request, trace: TraceId::of_pod(uid), parent: None, pinned: None, level: "info".into() }
 }

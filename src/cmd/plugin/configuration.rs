@@ -102,6 +102,5 @@ impl Session<'_> {
             TraceParentMode::Link => open.link(&link),
             TraceParentMode::Parent => self.story.pin(link.trace_id, link.span_id, link.flags),
         }
-        self.links.borrow_mut().push(link);
     }
 }

@@ -5,7 +5,7 @@ use super::configuration::Input;
 use super::{add, input, status, teardown};
 use crate::cmd::outbound::outbound_settings;
 use crate::domain::failure::{CODE_ISTIO, Failure};
-use crate::domain::identity::{TraceId, TraceLink};
+use crate::domain::identity::TraceId;
 use crate::domain::pod::PodRef;
 use crate::domain::request::{Answer, Command, Request};
 use crate::domain::step::Step;
@@ -29,8 +29,6 @@ pub struct Session<'a> {
     /// The pod of `CNI_ARGS`, as far as they can be read.
     pub pod: PodRef,
     pub(super) settings: OnceCell<Settings>,
-    /// The links that the runtime's environment gave.
-    pub(super) links: RefCell<Vec<TraceLink>>,
     /// The agent's connection after it has answered, for the telemetry.
     pub agent: RefCell<Option<Connection>>,
     /// What came of calling the agent.
@@ -65,7 +63,6 @@ impl<'a> Session<'a> {
             story: Story::begin(clock, trace, parent, pod.clone(), Level::Info, Some(console::stderr_json)),
             pod,
             settings: OnceCell::new(),
-            links: RefCell::default(),
             agent: RefCell::new(None),
             presence: Cell::new(Presence::Unknown),
             worth_keeping: Cell::new(true),
@@ -136,20 +133,9 @@ impl<'a> Session<'a> {
     pub fn request(&self, command: Command) -> Request {
         let Call { container_id, ifname, netns, own_netns_allowed: own_netns, .. } = self.call.clone();
         let Settings { backend, ref bounds, .. } = *self.settings();
-        let (pod, links) = (self.pod.clone(), self.links.borrow().clone());
+        let pod = self.pod.clone();
         let outbound = outbound_settings(|_| None);
-        Request {
-            command,
-            container_id,
-            ifname,
-            netns,
-            own_netns,
-            pod,
-            backend,
-            outbound,
-            bounds: bounds.clone(),
-            links,
-        }
+        Request { command, container_id, ifname, netns, own_netns, pod, backend, outbound, bounds: bounds.clone() }
     }
 
     /// Writes a line in the words of the reference's logs.

@@ -114,7 +114,7 @@ impl ConclusionJson {
 
 impl From<&Call> for CallJson {
     fn from(call: &Call) -> Self {
-        let Request { command, container_id, ifname, netns, own_netns, pod, backend, outbound, bounds, links: _ } =
+        let Request { command, container_id, ifname, netns, own_netns, pod, backend, outbound, bounds } =
             call.request.clone();
         CallJson {
             v: VERSION,
@@ -155,8 +155,6 @@ impl TryFrom<CallJson> for Call {
                 backend: backend(&json.backend)?,
                 outbound: json.outbound.read()?,
                 bounds: Bounds::from(&json.bounds),
-                // Links stand on the call's own span, which the plugin keeps.
-                links: Vec::new(),
             },
             trace: known("traceId", TraceId::from_hex(&json.trace_id), &json.trace_id)?,
             parent: parent.transpose()?,
