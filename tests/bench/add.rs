@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use way::{Run, Way, ms, report};
+use way::{FLOOR, REFERENCES, Run, SILENT, TOLD, Way, ms, report};
 use world::{Agent, Netns, Server, inside, run_dir};
 
 fn main() {
@@ -58,18 +58,14 @@ impl Bench {
             [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")];
         let telling = Agent::start(&self.tool(), &told, &otlp);
         let quiet = Agent::start(&self.tool(), &silent, &[("OTEL_SDK_DISABLED", "true")]);
-        println!("agent: start to socket {} (telemetry on), {} (off)\n", ms(telling.started_in), ms(quiet.started_in));
+        println!("agent: start to READY {} (telemetry on), {} (off)\n", ms(telling.ready_in), ms(quiet.ready_in));
 
         let plugin = self.binaries.join("istio-cni");
         let reference = std::env::var_os("REFERENCE_PLUGIN").map(PathBuf::from);
         let mut ways = vec![
-            Way::new(
-                "floor: empty program + one batch",
-                None,
-                Box::new(|netns, measure| inside(netns, || self.floor(measure))),
-            ),
-            Way::new("through the agent, telemetry on", Some(telling.pid()), self.add(&plugin, &told, "{}")),
-            Way::new("through the agent, telemetry off", Some(quiet.pid()), self.add(&plugin, &silent, "{}")),
+            Way::new(FLOOR, None, Box::new(|netns, measure| inside(netns, || self.floor(measure)))),
+            Way::new(TOLD, Some(telling.pid()), self.add(&plugin, &told, "{}")),
+            Way::new(SILENT, Some(quiet.pid()), self.add(&plugin, &silent, "{}")),
             Way::new("alone, nftables", None, self.add(&plugin, &alone, "{}")),
             Way::new("alone, iptables", None, self.add(&plugin, &alone, r#"{"redirect_backend":"iptables"}"#)),
             Way::new(
@@ -79,12 +75,9 @@ impl Bench {
             ),
         ];
         if let Some(reference) = &reference {
-            ways.push(Way::new("reference, iptables", None, self.add(reference, &alone, "{}")));
-            ways.push(Way::new(
-                "reference, native nftables",
-                None,
-                self.add(reference, &alone, r#"{"native_nftables":true}"#),
-            ));
+            for (name, extra) in references() {
+                ways.push(Way::new(name, None, self.add(reference, &alone, extra)));
+            }
         }
         for _ in 0..self.rounds {
             ways.iter_mut().for_each(Way::measure);
@@ -139,9 +132,7 @@ impl Bench {
         println!("{PODS} ADDs, {AT_ONCE} at once");
         let ours = self.rush(PODS, AT_ONCE, &plugin, &directory, "{}", "through the agent");
         if let Some(reference) = std::env::var_os("REFERENCE_PLUGIN").map(PathBuf::from) {
-            for (name, extra) in
-                [("reference, iptables", "{}"), ("reference, native nftables", r#"{"native_nftables":true}"#)]
-            {
+            for (name, extra) in references() {
                 let theirs = self.rush(PODS, AT_ONCE, &reference, &directory, extra, name);
                 println!("  {:<42} {:>8.1} times ours", "", theirs.as_secs_f64() / ours.as_secs_f64());
             }
@@ -177,16 +168,16 @@ impl Bench {
         took
     }
 
-    /// Resident memory of an agent that knows no pod, and of one that knows 250.
+    /// Resident memory of an agent that is ready and knows no pod, and of one that knows 250.
     fn memory(&self) {
         let none = Server::api(0);
         for (api, pods) in [(&none, 0), (&self.api, 250)] {
             let directory = run_dir(&self.temp, &format!("memory-{pods}"), api);
             let agent = Agent::start(&self.tool(), &directory, &[]);
-            std::thread::sleep(Duration::from_millis(500));
             println!(
-                "agent's resident memory with {pods:>3} pods: {:.1} MB",
-                resident_kib(agent.pid()) as f64 / 1024.0
+                "agent's resident memory with {pods:>3} pods: {:.1} MB, ready in {}",
+                resident_kib(agent.pid()) as f64 / 1024.0,
+                ms(agent.ready_in)
             );
         }
         for name in ["istio-cni", "istio-cni-otel"] {
@@ -194,6 +185,12 @@ impl Bench {
             println!("{name}: {:.1} MB", bytes as f64 / 1e6);
         }
     }
+}
+
+/// The reference's two backends: their names, and what they need in the configuration.
+fn references() -> [(&'static str, &'static str); 2] {
+    let [iptables, nftables] = REFERENCES;
+    [(iptables, "{}"), (nftables, r#"{"native_nftables":true}"#)]
 }
 
 fn command(plugin: &Path, netns: &str, n: usize) -> Command {

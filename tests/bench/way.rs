@@ -45,6 +45,12 @@ impl<'a> Way<'a> {
         self.peak_kib = cost.peak_kib;
     }
 
+    /// Wall and CPU time as multiples of another way's.
+    fn ratio(&self, other: &Way<'_>) -> [f64; 2] {
+        let of = |mine: Duration, theirs: Duration| mine.as_secs_f64() / theirs.as_secs_f64();
+        [of(self.wall(), other.wall()), of(self.cpu(), other.cpu())]
+    }
+
     fn wall(&self) -> Duration {
         median(&self.costs.iter().map(|cost| cost.wall).collect::<Vec<_>>())
     }
@@ -55,21 +61,40 @@ impl<'a> Way<'a> {
     }
 }
 
-/// Prints what was measured, in the order of the ways; the first one is the floor.
+/// The names of the ways that others are compared with.
+pub const FLOOR: &str = "floor: empty program + one batch";
+pub const TOLD: &str = "through the agent, telemetry on";
+pub const SILENT: &str = "through the agent, telemetry off";
+pub const REFERENCES: [&str; 2] = ["reference, iptables", "reference, native nftables"];
+
+/// Prints what was measured, in the order of the ways, and how it compares: with the floor, and
+/// with each way of the reference that was measured (wall and CPU time as multiples of its own).
 pub fn report(ways: &[Way<'_>]) {
-    let floor = ways.first().map_or(Duration::ZERO, Way::wall);
-    println!("{:<36} {:>10} {:>9} {:>10} {:>9}", "one ADD (medians)", "wall", "x floor", "CPU", "peak");
-    for way in ways {
-        println!(
-            "{:<36} {:>10} {:>9.2} {:>10} {:>6.1} MB",
-            way.name,
-            ms(way.wall()),
-            way.wall().as_secs_f64() / floor.as_secs_f64(),
-            ms(way.cpu()),
-            way.peak_kib as f64 / 1024.0
-        );
+    let named = |name: &str| ways.iter().find(|way| way.name == name);
+    let references: Vec<&Way<'_>> = REFERENCES.into_iter().filter_map(named).collect();
+    print!("{:<36} {:>11} {:>9} {:>11} {:>9}", "one ADD (medians)", "wall", "x floor", "CPU", "peak");
+    for reference in &references {
+        print!("  {:>28}", format!("x {}", reference.name));
     }
     println!();
+    for way in ways {
+        let [wall, _] = named(FLOOR).map_or([f64::NAN; 2], |floor| way.ratio(floor));
+        let peak = way.peak_kib as f64 / 1024.0;
+        print!("{:<36} {:>11} {wall:>9.2} {:>11} {peak:>6.1} MB", way.name, ms(way.wall()), ms(way.cpu()));
+        for reference in &references {
+            let [wall, cpu] = way.ratio(reference);
+            print!("  {:>28}", format!("{wall:.3} wall, {cpu:.3} CPU"));
+        }
+        println!();
+    }
+    println!();
+    if references.is_empty() {
+        println!("no reference to compare with: name its plugin in REFERENCE_PLUGIN");
+    }
+    if let (Some(told), Some(silent)) = (named(TOLD), named(SILENT)) {
+        let [wall, cpu] = told.ratio(silent).map(|ratio| (ratio - 1.0) * 100.0);
+        println!("telemetry on costs {wall:+.1} % wall, {cpu:+.1} % CPU of the same ADD with telemetry off");
+    }
 }
 
 /// A duration as the tables show it.

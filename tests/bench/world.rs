@@ -162,13 +162,14 @@ pub fn run_dir(parent: &Path, name: &str, api: &Server) -> PathBuf {
 /// A running agent; ended when dropped.
 pub struct Agent {
     child: Child,
-    /// From its start until its socket answers.
-    pub started_in: Duration,
+    /// From its start until it says that it is ready: its socket is open and it has all pods.
+    pub ready_in: Duration,
 }
 
 impl Agent {
-    /// Starts an agent on `run_dir` and waits until its socket is there.
+    /// Starts an agent on `run_dir` and waits until it is ready.
     pub fn start(binary: &Path, run_dir: &Path, environment: &[(&str, &str)]) -> Agent {
+        let health = free_port();
         let start = Instant::now();
         let child = Command::new(binary)
             .arg("agent")
@@ -179,22 +180,36 @@ impl Agent {
             .env("KUBERNETES_NODE_NAME", NODE)
             .env("POD_NAMESPACE", "istio-system")
             .env("MONITORING_PORT", "0")
-            .env("HEALTH_PORT", "0")
+            .env("HEALTH_PORT", health.to_string())
             .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("the agent starts");
-        while !run_dir.join("agent.sock").exists() {
-            assert!(start.elapsed() < Duration::from_secs(10), "the agent made no socket in 10 s");
+        while !is_ready(health) {
+            assert!(start.elapsed() < Duration::from_secs(30), "the agent was not ready in 30 s");
             std::thread::sleep(Duration::from_millis(1));
         }
-        Agent { child, started_in: start.elapsed() }
+        Agent { child, ready_in: start.elapsed() }
     }
 
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
+}
+
+/// A port of loopback that nobody uses now.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its address").port()
+}
+
+/// Whether `/readyz` on this port says yes.
+fn is_ready(port: u16) -> bool {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
+    let mut answer = String::new();
+    let asked = stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n");
+    asked.and_then(|()| stream.read_to_string(&mut answer)).is_ok() && answer.starts_with("HTTP/1.1 200 ")
 }
 
 impl Drop for Agent {
