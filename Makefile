@@ -7,6 +7,10 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 RELEASE := $(TARGET)/release
 # Static, so that the plugin runs on any node's host whatever its libc is.
 STATIC := -C target-feature=+crt-static
+# Naming a fuzzer's library keeps libfuzzer-sys from building its own, for which a C++ compiler would
+# be needed; a check links nothing, so the file need not be there.
+CHECK_FUZZ := CUSTOM_LIBFUZZER_PATH=/nonexistent/libfuzzer.a cargo check --locked --manifest-path fuzz/Cargo.toml \
+	--target-dir $(TARGET)/fuzz
 CONFORMANCE := $(wildcard ../shared/conformance/run.py)
 
 .PHONY: help
@@ -36,9 +40,10 @@ else
 endif
 
 .PHONY: lint
-lint: have-cargo ## Format, clippy, licences and sources of the dependencies
+lint: have-cargo ## Format, clippy, the fuzz targets, licences and sources of the dependencies
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	$(CHECK_FUZZ)
 	@tests/deny.sh
 
 .PHONY: bench
