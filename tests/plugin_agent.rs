@@ -151,8 +151,32 @@ fn a_socket_that_nobody_serves_is_no_error() {
     let answer = node.call("ADD", &wire.pod.path());
     assert_eq!(answer.result(), prev_result());
     assert_eq!(answer.messages("error"), Vec::<String>::new());
+    let away = format!(
+        "the node agent does not answer at {} (Connection refused (os error 111))",
+        node.path("agent.sock").display()
+    );
+    assert_eq!(answer.messages("warn"), [format!("{away}; the plugin goes on alone")]);
+    let debug = answer.messages("debug");
+    assert!(
+        debug.iter().any(|line| line.starts_with("agent.call done in ") && line.ends_with(" ms: absent")),
+        "{debug:?}"
+    );
     let told = &node.spooled()[0];
     assert_eq!(text_attribute(&span(told, "agent.call").attributes, keys::AGENT), Some("absent"));
+}
+
+#[test]
+fn a_failure_without_an_agent_says_that_it_is_away_and_what_to_do() {
+    let node = Node::new();
+    let (_, message) = node.call("ADD", &Namespace::new().path()).error();
+    let expected = format!(
+        "failed to createNewK8sClient: the kubeconfig {} does not exist, and the plugin needs it to work alone: start the \
+         node agent on this node, or put a kubeconfig there; the node agent does not answer at {} (No such file or \
+         directory (os error 2)); step pod.lookup",
+        node.path("istio-cni-kubeconfig").display(),
+        node.path("agent.sock").display()
+    );
+    assert!(message.starts_with(&expected), "{message}");
 }
 
 #[test]
@@ -220,7 +244,8 @@ fn status_is_lenient_about_a_missing_agent_unless_it_is_told_to_be_strict() {
     let node = node.conf("status_mode", json!("strict"));
     let (code, message) = node.call("STATUS", "").error();
     assert_eq!(code, 50);
-    assert!(message.starts_with("the node agent is away, and the plugin alone is not ready: "), "{message}");
+    assert!(message.starts_with("the node agent does not answer at "), "{message}");
+    assert!(message.contains("), and the plugin alone is not ready: "), "{message}");
     assert!(message.contains("istio-cni-kubeconfig does not exist"), "{message}");
     let _heard = agent(&node, Mood::HangsUp);
     assert_eq!(node.call("STATUS", "").error().0, 51, "a broken agent looks after no pod either");

@@ -46,13 +46,13 @@ pub enum Trust {
 /// Why a kubeconfig cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KubeconfigError {
-    #[error("failed to createNewK8sClient: the kubeconfig {} does not exist: the istio-cni-node agent writes it when it starts, so check that its pod runs on this node", .path.display())]
+    #[error("failed to createNewK8sClient: the kubeconfig {} does not exist, and the plugin needs it to work alone: start the node agent on this node, or put a kubeconfig there", .path.display())]
     Missing { path: PathBuf },
     #[error("failed to createNewK8sClient: {} cannot be read: check that it is a readable file and that the plugin runs as root", .path.display())]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("failed to createNewK8sClient: the kubeconfig {} is larger than {MAX_BYTES} bytes", .path.display())]
     TooLarge { path: PathBuf },
-    #[error("failed to createNewK8sClient: the kubeconfig {} is not YAML of the expected shape{at}; restart the istio-cni-node pod of this node to have it written anew", .path.display())]
+    #[error("failed to createNewK8sClient: the kubeconfig {} is not YAML of the expected shape{at}: correct it, or put another kubeconfig there", .path.display())]
     Malformed {
         path: PathBuf,
         /// ` (line L, column C)`, when it is known. The parser's own words may show a token.
@@ -60,6 +60,10 @@ pub enum KubeconfigError {
     },
     #[error("failed to createNewK8sClient: the kubeconfig {} is of no use: {what}", .path.display())]
     Unusable { path: PathBuf, what: String },
+    #[error("failed to createNewK8sClient: the {what} file {}, named in the kubeconfig {}, does not exist: put it there, or correct the kubeconfig", .file.display(), .path.display())]
+    FileMissing { what: &'static str, file: PathBuf, path: PathBuf },
+    #[error("failed to createNewK8sClient: the {what} file {}, named in the kubeconfig {}, cannot be read: check that it is a readable file and that the plugin runs as root", .file.display(), .path.display())]
+    FileUnreadable { what: &'static str, file: PathBuf, path: PathBuf, source: io::Error },
 }
 
 impl Classify for KubeconfigError {
@@ -73,31 +77,46 @@ impl Classify for KubeconfigError {
 
 /// Reads the access of the current context.
 pub fn load(path: &Path) -> Result<ApiAccess, KubeconfigError> {
-    let text = read_bounded(path)?;
+    let text = read_bounded(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => KubeconfigError::Missing { path: path.to_owned() },
+        io::ErrorKind::FileTooLarge => KubeconfigError::TooLarge { path: path.to_owned() },
+        _ => KubeconfigError::Unreadable { path: path.to_owned(), source },
+    })?;
     let config: Config = serde_saphyr::from_slice(&text).map_err(|error| {
         let place = |at: serde_saphyr::Location| format!(" (line {}, column {})", at.line(), at.column());
         KubeconfigError::Malformed { path: path.to_owned(), at: error.location().map(place).unwrap_or_default() }
     })?;
     config.access(path.parent().unwrap_or(Path::new(""))).map_err(|error| match error {
-        Problem::File(error) => error,
+        Problem::File { what, file, source } => {
+            let path = path.to_owned();
+            match source.kind() {
+                io::ErrorKind::NotFound => KubeconfigError::FileMissing { what, file, path },
+                _ => KubeconfigError::FileUnreadable { what, file, path, source },
+            }
+        }
         Problem::What(what) => KubeconfigError::Unusable { path: path.to_owned(), what },
     })
 }
 
-fn read_bounded(path: &Path) -> Result<Vec<u8>, KubeconfigError> {
-    let unreadable = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => KubeconfigError::Missing { path: path.to_owned() },
-        _ => KubeconfigError::Unreadable { path: path.to_owned(), source },
-    };
-    let file = std::fs::File::open(path).map_err(unreadable)?;
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let file = std::fs::File::open(path)?;
     let mut text = Vec::with_capacity(4096);
-    file.take(MAX_BYTES + 1).read_to_end(&mut text).map_err(unreadable)?;
-    if text.len() as u64 > MAX_BYTES { Err(KubeconfigError::TooLarge { path: path.to_owned() }) } else { Ok(text) }
+    file.take(MAX_BYTES + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > MAX_BYTES {
+        let what = format!("it is larger than {MAX_BYTES} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+    }
+    Ok(text)
+}
+
+/// Reads a file that the kubeconfig names, as `what`.
+fn named(what: &'static str, file: PathBuf) -> Result<Vec<u8>, Problem> {
+    read_bounded(&file).map_err(|source| Problem::File { what, file, source })
 }
 
 /// A file that the kubeconfig names, or what is wrong with the kubeconfig itself.
 enum Problem {
-    File(KubeconfigError),
+    File { what: &'static str, file: PathBuf, source: io::Error },
     What(String),
 }
 
@@ -235,7 +254,7 @@ impl User {
             return Ok(Some(bearer(&token)?));
         }
         if let Some(file) = given(&self.token_file) {
-            let text = read_bounded(&directory.join(file)).map_err(Problem::File)?;
+            let text = named("token", directory.join(file))?;
             return Ok(Some(bearer(String::from_utf8_lossy(&text).trim())?));
         }
         if let Some(username) = given(&self.username) {
@@ -274,7 +293,7 @@ fn bearer(token: &str) -> Result<String, String> {
 
 /// What `KEY-data` holds, in base64, or else the file that `KEY` names.
 fn data_or_file(
-    key: &str,
+    key: &'static str,
     data: Option<&str>,
     file: Option<&str>,
     directory: &Path,
@@ -285,7 +304,7 @@ fn data_or_file(
         return Ok(Some(bytes));
     }
     match file.filter(|file| !file.is_empty()) {
-        Some(file) => read_bounded(&directory.join(file)).map(Some).map_err(Problem::File),
+        Some(file) => named(key, directory.join(file)).map(Some),
         None => Ok(None),
     }
 }

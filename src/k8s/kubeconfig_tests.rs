@@ -94,8 +94,25 @@ fn a_missing_file_is_told_apart_from_an_unreadable_one() {
     assert!(missing.to_string().contains("/nonexistent/istio-cni-kubeconfig does not exist"), "{missing}");
     let directory = load(Path::new("/")).err().unwrap();
     assert_eq!(directory.error_type(), ErrorType::KubeconfigInvalid);
-    let token = access(&config(PLAIN, "tokenFile: gone")).err().unwrap();
-    assert!(matches!(&token, KubeconfigError::Missing { path } if path.ends_with("gone")), "{token}");
+}
+
+#[test]
+fn a_file_that_the_kubeconfig_names_is_not_called_the_kubeconfig() {
+    let authority = "server: 'https://a', certificate-authority: /gone";
+    for (cluster, user, expected) in [
+        (PLAIN, "tokenFile: /gone", "the token file /gone, named in the kubeconfig "),
+        (PLAIN, "client-certificate: /gone", "the client-certificate file /gone, named in the kubeconfig "),
+        (PLAIN, "client-key: /gone", "the client-key file /gone, named in the kubeconfig "),
+        (authority, "", "the certificate-authority file /gone, named in the kubeconfig "),
+    ] {
+        let message = problem(cluster, user);
+        assert!(message.contains(expected) && message.contains("istio-cni-kubeconfig, does not exist: "), "{message}");
+    }
+    let message = problem(PLAIN, "tokenFile: /");
+    assert!(
+        message.contains("the token file /, named in the kubeconfig ") && message.contains(", cannot be read"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -204,7 +204,12 @@ impl Story {
                 attributes.push(attribute(keys::ERROR_TYPE, failure.error_type.as_str()));
                 format!("{name} failed after {took}: {}", failure.message)
             }
-            None => format!("{name} done in {took}"),
+            None => {
+                // A call of the agent that met nobody is done, too.
+                let agent = text_attribute(&span.attributes, keys::AGENT);
+                let found = agent.map(|agent| format!(": {agent}")).unwrap_or_default();
+                format!("{name} done in {took}{found}")
+            }
         };
         let event_name = if failure.is_some() { event::STEP_FAILED } else { event::STEP_DONE };
         self.write_log(level, event_name, &message, attributes, span.span_id.clone());

@@ -57,11 +57,13 @@ fn with_namespace(session: &Session<'_>, command: Command, open: &Open, netns: B
     }
     let (conclusion, path) = match agent_call::call(session, &request, Some(netns), request.bounds.agent_timeout) {
         Reached::Concluded(conclusion) => (conclusion, CallPath::Agent),
-        Reached::Nobody => (alone(session, &request, netns, &HostNamespaces::EndingThread), CallPath::Standalone),
+        Reached::Nobody(absent) => {
+            session.say(Level::Warn, &format!("{absent}; the plugin goes on alone"));
+            (alone_after(session, &request, netns, &absent), CallPath::Standalone)
+        }
         Reached::Failed(agent) => {
-            let mut conclusion = alone(session, &request, netns, &HostNamespaces::EndingThread);
-            conclusion.result = conclusion.result.map_err(|failure| after_agent(failure, &agent));
-            (conclusion, CallPath::Standalone)
+            let unhelpful = format!("before that the node agent was of no help: {agent}");
+            (alone_after(session, &request, netns, &unhelpful), CallPath::Standalone)
         }
     };
     learn(session, open, &conclusion);
@@ -78,7 +80,15 @@ fn learn(session: &Session<'_>, open: &Open, conclusion: &Conclusion) {
     }
 }
 
-/// The same work without the agent.
+/// The same work without the agent; a failure names both ways that were tried.
+fn alone_after(session: &Session<'_>, request: &Request, netns: BorrowedFd<'_>, agent: &str) -> Conclusion {
+    let mut conclusion = alone(session, request, netns, &HostNamespaces::EndingThread);
+    conclusion.result =
+        conclusion.result.map_err(|failure| Failure { message: format!("{}; {agent}", failure.message), ..failure });
+    conclusion
+}
+
+/// The work without the agent.
 fn alone(session: &Session<'_>, request: &Request, netns: BorrowedFd<'_>, namespaces: &dyn Namespaces) -> Conclusion {
     let settings = session.settings();
     let pods = RestPods::new(&session.story, settings.run_dir.join(kubeconfig::FILE_NAME), &settings.pod_namespace);
@@ -97,10 +107,4 @@ fn dry_run(session: &Session<'_>, open: &Open, request: &Request, netns: Borrowe
     let conclusion = alone(session, request, netns, &DryRun { file });
     learn(session, open, &conclusion);
     (conclusion.result, CallPath::Standalone)
-}
-
-/// A failure that names both ways that were tried.
-fn after_agent(failure: Failure, agent: &Failure) -> Failure {
-    let message = format!("{}; before that the node agent was of no help: {}", failure.message, agent.message);
-    Failure { message, ..failure }
 }

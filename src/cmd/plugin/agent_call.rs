@@ -18,8 +18,9 @@ use std::time::Duration;
 pub enum Reached {
     /// It answered; what it says is the conclusion of the request.
     Concluded(Conclusion),
-    /// Nobody serves its socket. This is no error: the plugin does the same work.
-    Nobody,
+    /// Nobody serves its socket, which this clause says with the reason. It is no error of the
+    /// step: the plugin does the same work.
+    Nobody(String),
     /// It is there, but there was no usable answer.
     Failed(Failure),
 }
@@ -69,15 +70,15 @@ pub fn call(session: &Session<'_>, request: &Request, netns: Option<BorrowedFd<'
     let caller = Caller { session, limit };
     let reached = session.story.step(Step::AgentCall, |open| {
         let answer = caller.converse(request, netns)?;
-        open.set(keys::AGENT, if answer.is_some() { "answered" } else { "absent" });
-        note_pod(open, answer.as_ref());
+        open.set(keys::AGENT, if answer.is_ok() { "answered" } else { "absent" });
+        note_pod(open, answer.as_ref().ok());
         Ok::<_, CallError>(answer)
     });
-    let presence = if matches!(reached, Ok(Some(_))) { Presence::Answered } else { Presence::Away };
+    let presence = if matches!(reached, Ok(Ok(_))) { Presence::Answered } else { Presence::Away };
     session.presence.set(presence);
     match reached {
-        Ok(Some(conclusion)) => Reached::Concluded(conclusion),
-        Ok(None) => Reached::Nobody,
+        Ok(Ok(conclusion)) => Reached::Concluded(conclusion),
+        Ok(Err(absent)) => Reached::Nobody(absent),
         Err(failure) => Reached::Failed(failure),
     }
 }
@@ -95,12 +96,18 @@ struct Caller<'a> {
 }
 
 impl Caller<'_> {
-    /// The whole conversation; `None` when nobody listens.
-    fn converse(&self, request: &Request, netns: Option<BorrowedFd<'_>>) -> Result<Option<Conclusion>, CallError> {
+    /// The whole conversation; in its place the clause that nobody listens.
+    fn converse(
+        &self,
+        request: &Request,
+        netns: Option<BorrowedFd<'_>>,
+    ) -> Result<Result<Conclusion, String>, CallError> {
         let socket = || self.session.settings().agent_socket.clone();
         let mut connection = match Connection::connect(&socket(), self.limit) {
             Ok(connection) => connection,
-            Err(error) if is_absent(&error) => return Ok(None),
+            Err(error) if is_absent(&error) => {
+                return Ok(Err(format!("the node agent does not answer at {} ({error})", socket().display())));
+            }
             Err(source) => return Err(CallError::Connect { socket: socket(), source }),
         };
         self.check_peer(&connection)?;
@@ -122,7 +129,7 @@ impl Caller<'_> {
             }
             _ => {
                 self.session.agent.replace(Some(connection));
-                Ok(Some(conclusion))
+                Ok(Ok(conclusion))
             }
         }
     }

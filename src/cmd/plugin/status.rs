@@ -24,9 +24,9 @@ pub fn run(session: &Session<'_>) -> Done {
     let limit = request.bounds.agent_timeout.min(PATIENCE);
     let (readiness, path) = match agent_call::call(session, &request, None, limit) {
         Reached::Concluded(conclusion) => (conclusion.result.map(|_| ()), CallPath::Agent),
-        Reached::Nobody => (ready_alone(session, &request, CODE_NOT_AVAILABLE), CallPath::Standalone),
+        Reached::Nobody(absent) => (ready_alone(session, &request, CODE_NOT_AVAILABLE, &absent), CallPath::Standalone),
         // A broken agent also looks after no pod that is there already.
-        Reached::Failed(_) => (ready_alone(session, &request, CODE_LIMITED), CallPath::Standalone),
+        Reached::Failed(agent) => (ready_alone(session, &request, CODE_LIMITED, &agent.message), CallPath::Standalone),
     };
     match readiness {
         Err(failure) if session.settings().status_mode == StatusMode::Strict => (Err(failure), path),
@@ -39,14 +39,14 @@ pub fn run(session: &Session<'_>) -> Done {
 }
 
 /// Whether the plugin could do the work on its own: it needs a kubeconfig, and a kernel that
-/// takes rules.
-fn ready_alone(session: &Session<'_>, request: &Request, code: u32) -> Result<(), Failure> {
+/// takes rules. `agent` says what became of the agent.
+fn ready_alone(session: &Session<'_>, request: &Request, code: u32, agent: &str) -> Result<(), Failure> {
     let path = session.settings().run_dir.join(kubeconfig::FILE_NAME);
     let looked_up = session.story.step(Step::PodLookup, |_| kubeconfig::load(&path).map(|_| ()));
     let ready = looked_up
         .and_then(|()| session.story.step(Step::RulesApply, |_| try_backend(request.backend, &request.bounds)));
     ready.map_err(|failure| Failure {
-        message: format!("the node agent is away, and the plugin alone is not ready: {}", failure.message),
+        message: format!("{agent}, and the plugin alone is not ready: {}", failure.message),
         code,
         ..failure
     })

@@ -23,7 +23,7 @@ pub fn run(session: &Session<'_>, command: Command) -> Done {
     // Whether the agent heard it is told by the step; the sandbox is gone either way.
     let path = match agent_call::call(session, &request, None, limit) {
         Reached::Concluded(_) => CallPath::Agent,
-        Reached::Nobody | Reached::Failed(_) => CallPath::Standalone,
+        Reached::Nobody(_) | Reached::Failed(_) => CallPath::Standalone,
     };
     (Ok(Answer::Done), path)
 }
