@@ -30,10 +30,13 @@ fn an_agent_without_an_api_server_serves_and_is_ready_once_there_is_one() {
     node.write_kubeconfig(&format!("http://{address}"));
     let mut agent = Agent::start_with(&node, &[]);
     agent.wait_for("rules are programmed with ");
-    agent.wait_for("watch of pods lost");
+    agent.wait_for(&format!(
+        "cannot watch pods yet, trying again: the API server at http://{address} cannot be reached ("
+    ));
     let (status, body) = agent.health("/readyz");
     assert_eq!(status, 503);
     assert!(body.contains("waiting for: this node's pods (api_unreachable: "), "{body}");
+    assert!(body.contains("Connection refused") && !body.contains("client error"), "{body}");
     assert_eq!(agent.health("/healthz").0, 200, "a restart would not help");
     let failure = make(&node, &call_for(UID), Some(sandbox.as_fd())).result.unwrap_err();
     assert_eq!((failure.step, failure.error_type), (Step::PodLookup, ErrorType::ApiUnreachable));
@@ -47,12 +50,25 @@ fn an_agent_without_an_api_server_serves_and_is_ready_once_there_is_one() {
 }
 
 #[test]
-fn an_agent_without_a_kubeconfig_yet_waits_for_it() {
-    let (node, api) = (Node::new(), Api::start());
-    let mut agent = Agent::start_with(&node, &[]);
-    agent.wait_for("there is no kubeconfig at ");
-    node.write_kubeconfig(&format!("http://{}", api.address));
-    agent.wait_for("ms after the start");
+fn a_way_to_the_api_server_that_cannot_work_is_refused_at_the_start() {
+    let node = Node::new();
+    let refused = |command: &mut std::process::Command| {
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let missing = refused(&mut command(&node));
+    assert!(missing.contains("there is no kubeconfig at ") && missing.contains("set KUBECONFIG to one"), "{missing}");
+    let nowhere = refused(command(&node).env_remove("KUBECONFIG"));
+    assert!(nowhere.contains("KUBECONFIG is not set: it takes the path of a kubeconfig"), "{nowhere}");
+    for text in ["clusters: 1", "current-context: a", "{"] {
+        std::fs::write(node.path("istio-cni-kubeconfig"), text).unwrap();
+        let unusable = refused(&mut command(&node));
+        assert!(unusable.contains("istio-cni-kubeconfig cannot be used: "), "{unusable}");
+        assert_eq!(unusable.lines().count(), 1, "{unusable}");
+    }
+    let flag = refused(command(&node).args(["--health-port", "many"]));
+    assert!(flag.starts_with("istio-cni-otel: --health-port=\"many\" cannot be used: it takes a port"), "{flag}");
 }
 
 #[test]
@@ -234,6 +250,7 @@ fn a_second_agent_succeeds_the_first_without_a_gap() {
 #[test]
 fn what_cannot_be_is_said_in_one_sentence() {
     let node = Node::new();
+    node.write_kubeconfig("http://127.0.0.1:1");
     let taken = TcpListener::bind("[::]:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let long = node.path(&"x".repeat(120));
@@ -245,7 +262,7 @@ fn what_cannot_be_is_said_in_one_sentence() {
             2,
             "REDIRECT_BACKEND=\"ipvs\" cannot be used: it takes auto, nftables or iptables",
         ),
-        ("KUBECONFIG", "", 2, "KUBECONFIG=\"\" cannot be used: it takes the path of a kubeconfig"),
+        ("KUBECONFIG", "", 2, "KUBECONFIG is not set: it takes the path of a kubeconfig"),
         ("HEALTH_PORT", &port, 1, "unable to listen on port"),
         ("CNI_AGENT_RUN_DIR", long.to_str().unwrap(), 1, "is too long"),
     ];
@@ -265,7 +282,7 @@ fn status_fails_strictly_while_no_pod_is_known() {
     drop(api);
     node.write_kubeconfig(&format!("http://{address}"));
     let mut agent = Agent::start_with(&node, &[]);
-    agent.wait_for("watch of pods lost");
+    agent.wait_for("cannot watch pods yet");
     let node = node.conf("cniVersion", json!("1.1.0"));
     assert!(node.call("STATUS", "").success, "a runtime takes the network down when it fails");
     let mut call = call_for(UID);

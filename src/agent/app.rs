@@ -5,6 +5,7 @@ use super::backend::{self, Decision};
 use super::config::Settings;
 use super::http::{self, ListenError};
 use crate::host::uds_listener::{BindError, Listener, Stopper};
+use crate::k8s::error::ApiError;
 use crate::telemetry::agent_event::AgentEvent;
 use crate::telemetry::dependency_log;
 use crate::telemetry::pipeline::{Setup, Telemetry};
@@ -23,6 +24,8 @@ const RUNTIME_STACK: usize = 1 << 20;
 pub enum StartError {
     #[error("the runtime's threads could not be started")]
     Runtime { source: std::io::Error },
+    #[error(transparent)]
+    Api(ApiError),
     #[error(transparent)]
     Socket(#[from] BindError),
     #[error(transparent)]
@@ -70,11 +73,12 @@ impl Agent {
             .enable_all()
             .build()
             .map_err(threads)?;
+        let server = runtime.block_on(settings.api.check()).map_err(StartError::Api)?;
         let version = setup.identity.version.clone();
         let telemetry = Telemetry::start(setup, runtime.handle());
         dependency_log::install(&telemetry);
         telemetry.event(AgentEvent::Starting { version, node: settings.node.clone() });
-        telemetry.event(AgentEvent::Configured { settings: settings.describe() });
+        telemetry.event(AgentEvent::Configured { settings: settings.describe(&server) });
         Ok(Agent { settings, runtime, telemetry, backend, started })
     }
 

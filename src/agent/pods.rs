@@ -63,7 +63,11 @@ impl Watched {
         let known = self.lost.is_some_and(|(known, told)| known == error_type && told.elapsed() < REPEAT);
         if !known {
             self.lost = Some((error_type, Instant::now()));
-            self.telemetry.event(AgentEvent::WatchLost { resource: RESOURCE.to_owned(), problem });
+            let resource = RESOURCE.to_owned();
+            self.telemetry.event(match self.token {
+                Some(_) => AgentEvent::WatchUnavailable { resource, problem },
+                None => AgentEvent::WatchLost { resource, problem },
+            });
         }
     }
 

@@ -1,7 +1,7 @@
 //! `istio-cni-otel agent`: the flags, the environment and the signals of the node agent.
 
 use super::cli::{fail, wrong_use};
-use crate::agent::app::{Agent, Bound, Ending};
+use crate::agent::app::{Agent, Bound, Ending, StartError};
 use crate::agent::config::Settings;
 use crate::agent::spool::SpoolKeeper;
 use crate::telemetry::console_writer::Format;
@@ -139,9 +139,16 @@ impl AgentArgs {
     pub fn flags(&self) -> &HashMap<&'static str, String> {
         &self.0
     }
+
+    /// By which name a setting was given: that of the flag, else that in the environment.
+    fn name_of(&self, key: &'static str) -> String {
+        let given = FLAGS.iter().find(|flag| flag.key == key && self.0.contains_key(key));
+        given.map_or_else(|| key.to_owned(), |flag| format!("--{}", flag.name))
+    }
 }
 
-/// Runs the agent until a signal: 0 when it was asked to stop, 1 when it could not go on.
+/// Runs the agent until a signal: 0 when it was asked to stop, 1 when it could not go on, 2 when a
+/// setting cannot be used.
 pub fn run(args: &AgentArgs) -> ExitCode {
     let environment: HashMap<String, String> = std::env::vars_os()
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
@@ -150,11 +157,14 @@ pub fn run(args: &AgentArgs) -> ExitCode {
     let hostname = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
     let settings = match Settings::read(&lookup, &hostname) {
         Ok(settings) => settings,
-        Err(error) => return wrong_use(&error.to_string()),
+        Err(error) => return wrong_use(&error.said_of(&args.name_of(error.key))),
     };
     let setup = setup(&settings, &lookup);
     match start(settings, setup) {
-        Err(error) => fail(&format!("the agent cannot start: {error:#}"), 1),
+        Err(error) => match error.downcast_ref::<StartError>() {
+            Some(StartError::Api(error)) => wrong_use(&format!("the agent cannot start: {}", error.whole())),
+            _ => fail(&format!("the agent cannot start: {error:#}"), 1),
+        },
         Ok((agent, signals)) => {
             let stop = signals.received(agent.telemetry().clone());
             match agent.run(stop) {

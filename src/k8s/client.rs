@@ -10,8 +10,8 @@ use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::Request;
 use kube::core::params::GetParams;
 use serde::Deserialize;
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How many pods a page of a list holds; a page is in memory at once.
@@ -35,8 +35,15 @@ pub enum ApiSource {
 /// The API server, as the agent asks it.
 pub struct ApiClient {
     source: ApiSource,
-    made: Mutex<Option<(kube::Client, Instant)>>,
+    made: Mutex<Option<Made>>,
     counted: Box<dyn Fn(ApiRequest) + Send + Sync>,
+}
+
+/// A client, the server that it asks, and since when.
+struct Made {
+    client: kube::Client,
+    server: Arc<str>,
+    since: Instant,
 }
 
 /// A page of a list.
@@ -72,8 +79,9 @@ impl ApiClient {
         let path = Request::new(format!("/api/v1/namespaces/{namespace}/pods"));
         let request = path.get(name, &GetParams::default()).map_err(ApiError::request)?;
         let ask = async {
-            let client = self.client().await?;
-            Ok::<_, ApiError>(client.request::<Pod>(request).await.map_err(ApiError::from))
+            let (client, server) = self.client().await?;
+            let answer = client.request::<Pod>(request).await;
+            Ok::<_, ApiError>(answer.map_err(|error| ApiError::of_request(error, &server)))
         };
         match tokio::time::timeout(limit, ask).await {
             Ok(answer) => self.counting("get", answer?),
@@ -88,8 +96,9 @@ impl ApiClient {
             params = params.continue_token(next);
         }
         let request = Request::new(PODS).list(&params).map_err(ApiError::request)?;
-        let client = self.client().await?;
-        self.counting("list", client.request::<Page>(request).await.map_err(ApiError::from))
+        let (client, server) = self.client().await?;
+        let answer = client.request::<Page>(request).await;
+        self.counting("list", answer.map_err(|error| ApiError::of_request(error, &server)))
     }
 
     /// Changes of this node's pods since `version`; without one, all of them first, then changes.
@@ -104,9 +113,10 @@ impl ApiClient {
             params = params.initial_events();
         }
         let request = Request::new(PODS).watch(&params, version.unwrap_or_default()).map_err(ApiError::request)?;
-        let client = self.client().await?;
-        let stream = self.counting("watch", client.request_events::<Pod>(request).await.map_err(ApiError::from))?;
-        Ok(stream.map(|event| event.map_err(ApiError::from)))
+        let (client, server) = self.client().await?;
+        let answer = client.request_events::<Pod>(request).await;
+        let stream = self.counting("watch", answer.map_err(|error| ApiError::of_request(error, &server)))?;
+        Ok(stream.map(move |event| event.map_err(|error| ApiError::of_request(error, &server))))
     }
 
     fn counting<T>(&self, verb: &'static str, result: Result<T, ApiError>) -> Result<T, ApiError> {
@@ -121,9 +131,9 @@ impl ApiClient {
         result
     }
 
-    async fn client(&self) -> Result<kube::Client, ApiError> {
-        if let Some((client, _)) = &*self.lock() {
-            return Ok(client.clone());
+    async fn client(&self) -> Result<(kube::Client, Arc<str>), ApiError> {
+        if let Some(Made { client, server, .. }) = &*self.lock() {
+            return Ok((client.clone(), server.clone()));
         }
         // Any provider that is there already is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -131,20 +141,22 @@ impl ApiClient {
         config.connect_timeout = Some(CONNECT);
         // Retries are ours: they are bounded by the request's own limits.
         config.default_retry = false;
-        let client = kube::Client::try_from(config).map_err(ApiError::from)?;
-        *self.lock() = Some((client.clone(), Instant::now()));
-        Ok(client)
+        let server: Arc<str> = url(&config).into();
+        let client =
+            kube::Client::try_from(config).map_err(|source| ApiError::Client { server: server.to_string(), source })?;
+        *self.lock() = Some(Made { client: client.clone(), server: server.clone(), since: Instant::now() });
+        Ok((client, server))
     }
 
     /// Drops the client, so that a rotated token is read from the kubeconfig.
     fn forget(&self) {
         let mut made = self.lock();
-        if made.as_ref().is_some_and(|(_, since)| since.elapsed() > RELOAD_AFTER) {
+        if made.as_ref().is_some_and(|made| made.since.elapsed() > RELOAD_AFTER) {
             *made = None;
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(kube::Client, Instant)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Made>> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -176,11 +188,17 @@ impl ApiSource {
         }
     }
 
-    /// The server, for messages.
-    pub fn describe(&self) -> String {
+    /// Finds out whether it can be used, as far as that is known without a request; gives the
+    /// server's URL.
+    pub async fn check(&self) -> Result<String, ApiError> {
+        Ok(url(&self.config().await?))
+    }
+
+    /// The kubeconfig, if it is one.
+    pub fn kubeconfig(&self) -> Option<&Path> {
         match self {
-            ApiSource::Kubeconfig(path) => format!("the server of {}", path.display()),
-            ApiSource::InCluster { host, port, .. } => format!("https://{}", authority(host, *port)),
+            ApiSource::Kubeconfig(path) => Some(path),
+            ApiSource::InCluster { .. } => None,
         }
     }
 }
@@ -193,12 +211,12 @@ fn without_secrets(error: &KubeconfigError) -> String {
     format!("it is not YAML of the expected shape{}", error.location().map(place).unwrap_or_default())
 }
 
-fn in_cluster(
-    host: &str,
-    port: u16,
-    account: &std::path::Path,
-    ca: &std::path::Path,
-) -> Result<kube::Config, ApiError> {
+/// The server's URL, for messages.
+fn url(config: &kube::Config) -> String {
+    config.cluster_url.to_string().trim_end_matches('/').to_owned()
+}
+
+fn in_cluster(host: &str, port: u16, account: &Path, ca: &Path) -> Result<kube::Config, ApiError> {
     let url = format!("https://{}", authority(host, port));
     let url = url.parse().map_err(|_| ApiError::Address { host: host.to_owned(), port })?;
     let token = account.join("token");

@@ -40,8 +40,18 @@ pub enum ApiError {
         "the API server did not answer within {limit:.1?}: check its load, and the network between this node and it"
     )]
     Timeout { limit: Duration },
-    #[error("the API server cannot be reached: check the network between this node and it")]
-    Unreachable { source: kube::Error },
+    #[error(
+        "the API server at {server} cannot be reached ({reason}): check that this is its address, and the network between this node and it"
+    )]
+    Unreachable {
+        server: String,
+        /// What the connection failed with, without the names of the libraries' layers.
+        reason: String,
+    },
+    #[error(
+        "no client for the API server at {server} can be made: check the certificates and keys of its configuration"
+    )]
+    Client { server: String, source: kube::Error },
     #[error("the request could not be made")]
     Request { source: kube::core::request::Error },
 }
@@ -69,14 +79,36 @@ impl ApiError {
     }
 }
 
-impl From<kube::Error> for ApiError {
-    fn from(error: kube::Error) -> ApiError {
+impl ApiError {
+    /// What a request to `server` failed with.
+    pub(super) fn of_request(error: kube::Error, server: &str) -> ApiError {
         match error {
-            kube::Error::Api(status) => of_status(status.code, short(&status.message)),
+            kube::Error::Api(status) => ApiError::of_answer(&status),
             kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => ApiError::Invalid { reason: error.to_string() },
-            source => ApiError::Unreachable { source },
+            error => ApiError::Unreachable { server: server.to_owned(), reason: reason(&error) },
         }
     }
+
+    /// An error that the API server itself reports.
+    pub(super) fn of_answer(status: &kube::core::Status) -> ApiError {
+        of_status(status.code, short(&status.message))
+    }
+}
+
+/// The causes of an error in one line. The outer layers only say where in the client it came from.
+fn reason(error: &kube::Error) -> String {
+    let layers = ["ServiceError: ", "HyperError: ", "client error ("];
+    let mut reasons: Vec<String> = Vec::new();
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        let told = reasons.iter().any(|reason| reason.contains(&text));
+        if !told && !layers.iter().any(|layer| text.starts_with(layer)) {
+            reasons.push(text);
+        }
+        cause = error.source();
+    }
+    if reasons.is_empty() { error.to_string() } else { reasons.join(": ") }
 }
 
 /// The error that an HTTP status means.
@@ -100,9 +132,10 @@ impl Classify for ApiError {
     fn error_type(&self) -> ErrorType {
         match self {
             ApiError::KubeconfigMissing { .. } => ErrorType::KubeconfigMissing,
-            ApiError::Kubeconfig { .. } | ApiError::Account { .. } | ApiError::Address { .. } => {
-                ErrorType::KubeconfigInvalid
-            }
+            ApiError::Kubeconfig { .. }
+            | ApiError::Account { .. }
+            | ApiError::Address { .. }
+            | ApiError::Client { .. } => ErrorType::KubeconfigInvalid,
             ApiError::NoName { .. } | ApiError::NotFound { .. } => ErrorType::PodNotFound,
             ApiError::Unauthorized { .. } => ErrorType::ApiUnauthorized,
             ApiError::Forbidden { .. } => ErrorType::ApiForbidden,

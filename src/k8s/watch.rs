@@ -127,7 +127,7 @@ impl Watch {
                 Ok(Ok(Some(WatchEvent::Deleted(pod)))) => self.cache.remove(&pod.into_facts()),
                 Ok(Ok(Some(WatchEvent::Bookmark(_)))) => {}
                 Ok(Ok(Some(WatchEvent::Error(status)))) => {
-                    return Err(ApiError::from(kube::Error::Api(status)));
+                    return Err(ApiError::of_answer(&status));
                 }
                 Ok(Err(error)) => return Err(error),
             }
@@ -189,7 +189,7 @@ impl Watch {
                 }
                 WatchEvent::Bookmark(mark) => newer(version, &mark.metadata.resource_version),
                 WatchEvent::Error(status) if status.code == 410 => return Ok(Ended::Stale),
-                WatchEvent::Error(status) => return Err(ApiError::from(kube::Error::Api(status))),
+                WatchEvent::Error(status) => return Err(ApiError::of_answer(&status)),
             }
         }
     }

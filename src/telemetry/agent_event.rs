@@ -89,6 +89,9 @@ agent_events! {
     /// A watch has the whole list.
     WatchSynced { resource: String = WATCH_RESOURCE, objects: usize = WATCH_OBJECTS }
         = "istio_cni.watch.synced", Info, "watch of {resource} in sync with {objects} objects";
+    /// A watch cannot be set up; nothing is known yet.
+    WatchUnavailable { resource: String = WATCH_RESOURCE, problem: String = EXCEPTION_MESSAGE }
+        = "istio_cni.watch.unavailable", Warn, "cannot watch {resource} yet, trying again: {problem}";
     /// A watch broke; it is being set up again.
     WatchLost { resource: String = WATCH_RESOURCE, problem: String = EXCEPTION_MESSAGE }
         = "istio_cni.watch.lost", Warn, "watch of {resource} lost, trying again: {problem}";

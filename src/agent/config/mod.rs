@@ -64,8 +64,10 @@ impl Settings {
 }
 
 impl Settings {
-    /// The settings by their names, in one line; none of them is a secret.
-    pub fn describe(&self) -> String {
+    /// The settings by their names, in one line; none of them is a secret. `server` is the API
+    /// server's URL.
+    pub fn describe(&self, server: &str) -> String {
+        let kubeconfig = self.api.kubeconfig().map(|path| path.display().to_string()).unwrap_or_default();
         let port = |port: Option<u16>| match port {
             None => "none".to_owned(),
             Some(0) => "auto".to_owned(),
@@ -74,7 +76,8 @@ impl Settings {
         [
             ("CNI_AGENT_RUN_DIR", self.run_dir.display().to_string()),
             ("KUBERNETES_NODE_NAME", self.node.clone()),
-            ("API_SERVER", self.api.describe()),
+            ("API_SERVER", server.to_owned()),
+            ("KUBECONFIG", kubeconfig),
             ("MONITORING_PORT", port(self.monitoring)),
             ("HEALTH_PORT", port(Some(self.health))),
             ("POD_NAMESPACE", self.pod_namespace.clone()),

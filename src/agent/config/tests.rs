@@ -23,11 +23,12 @@ fn nothing_given_means_the_references_defaults() {
 
 #[test]
 fn the_settings_are_described_by_their_names() {
-    let text = read(&[("MONITORING_PORT", "0"), ("EXCLUDE_NAMESPACES", "a,b")]).unwrap().describe();
+    let text =
+        read(&[("MONITORING_PORT", "0"), ("EXCLUDE_NAMESPACES", "a,b")]).unwrap().describe("https://10.0.0.1:6443");
     assert_eq!(
         text,
-        "CNI_AGENT_RUN_DIR=/var/run/istio-cni KUBERNETES_NODE_NAME=host-1 API_SERVER=the server of /k \
-         MONITORING_PORT=none HEALTH_PORT=8000 POD_NAMESPACE= POD_NAME= EXCLUDE_NAMESPACES=a,b \
+        "CNI_AGENT_RUN_DIR=/var/run/istio-cni KUBERNETES_NODE_NAME=host-1 API_SERVER=https://10.0.0.1:6443 \
+         KUBECONFIG=/k MONITORING_PORT=none HEALTH_PORT=8000 POD_NAMESPACE= POD_NAME= EXCLUDE_NAMESPACES=a,b \
          REDIRECT_BACKEND=auto LOG_OUTPUT_LEVEL=info,cni-plugin:info"
     );
 }
@@ -82,7 +83,9 @@ fn without_kubeconfig_the_pods_own_account_is_used() {
     assert_eq!(api(&inside), Ok(ApiSource::InCluster { host: "fd00::1".into(), port: 6443, account, ca }));
     let error = api(&[("KUBECONFIG", "")]).unwrap_err();
     assert!(
-        error.to_string().starts_with("KUBECONFIG=\"\" cannot be used: it takes the path of a kubeconfig"),
+        error
+            .to_string()
+            .starts_with("KUBECONFIG is not set: it takes the path of a kubeconfig, unless the agent runs in a pod"),
         "{error}"
     );
     assert!(api(&[("KUBECONFIG", ""), ("KUBERNETES_SERVICE_HOST", "h"), ("KUBERNETES_SERVICE_PORT", "x")]).is_err());

@@ -5,12 +5,23 @@ use super::Lookup;
 
 /// A setting that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key}={value:?} cannot be used: it takes {allowed}")]
+#[error("{}", self.said_of(self.key))]
 pub struct SettingError {
     /// The name in the environment; the flag has the same in lower case, with dashes.
     pub key: &'static str,
     pub value: String,
     pub allowed: &'static str,
+}
+
+impl SettingError {
+    /// The message, with the setting under the name by which it was given: a variable or a flag.
+    pub fn said_of(&self, name: &str) -> String {
+        let SettingError { value, allowed, .. } = self;
+        match value.as_str() {
+            "" => format!("{name} is not set: it takes {allowed}"),
+            value => format!("{name}={value:?} cannot be used: it takes {allowed}"),
+        }
+    }
 }
 
 pub(super) fn text(lookup: Lookup<'_>, key: &'static str, default: &str) -> String {
