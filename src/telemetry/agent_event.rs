@@ -122,6 +122,11 @@ agent_events! {
     } = "istio_cni.telemetry.export_failed", Warn,
         "cannot send {signal} to {endpoint}; traffic is not affected, what fits the spool is sent later and the rest \
          is counted: {problem}";
+    /// Metrics did not arrive; said once until they do.
+    TotalsUnsent {
+        signal: String = TELEMETRY_SIGNAL, endpoint: String = TELEMETRY_ENDPOINT, problem: String = EXCEPTION_MESSAGE,
+    } = "istio_cni.telemetry.totals_unsent", Warn,
+        "cannot send {signal} to {endpoint}; the next export carries the same totals: {problem}";
     /// The collector takes requests again.
     ExportRecovered { signal: String = TELEMETRY_SIGNAL, endpoint: String = TELEMETRY_ENDPOINT }
         = "istio_cni.telemetry.export_recovered", Info, "sending {signal} to {endpoint} again";

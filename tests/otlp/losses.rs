@@ -41,6 +41,27 @@ async fn nobody_there_costs_counted_items() {
 }
 
 #[tokio::test]
+async fn metrics_that_do_not_arrive_are_no_loss_while_an_export_follows() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (telemetry, screen) = start(&[
+        ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &format!("http://{free}/metrics")),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "10"),
+        ("OTEL_METRIC_EXPORT_TIMEOUT", "20"),
+    ]);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !screen.text().contains("; the next export carries the same totals: ") {
+        assert!(Instant::now() < deadline, "{}", screen.text());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(lost(&telemetry, Signal::Metrics), []);
+    telemetry.shutdown(FLUSH).await;
+    assert_eq!(screen.text().matches("cannot send metrics to ").count(), 1, "{}", screen.text());
+    let lost = lost(&telemetry, Signal::Metrics);
+    assert!(matches!(lost[..], [("export_failed", _)]), "the last ones, which no export follows: {lost:?}");
+}
+
+#[tokio::test]
 async fn a_refusal_for_good_is_not_repeated() {
     for ((speaks, protocol), refusal) in [(GRPC, 16), (GRPC, 8), (HTTP, 401), (HTTP, 500)] {
         let collector = Collector::start(speaks, None).await;

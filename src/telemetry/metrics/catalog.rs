@@ -67,7 +67,7 @@ catalog! {
         "Spans, log records, metric data points and console lines that were lost, and why.";
     SPOOL_BYTES = "istio_cni_telemetry_spool_bytes", Kind::Gauge, "By",
         [],
-        "Size of the telemetry that plugins left for the agent while it was away.";
+        "Size of the telemetry that waits in the spool, left by plugins or not yet taken by the collector.";
     BUILD_INFO = "istio_cni_build_info", Kind::Gauge, "{build}",
         [LABEL_VERSION, LABEL_REVISION],
         "Always 1; the labels say what runs.";

@@ -94,7 +94,11 @@ impl Sender {
         if !self.failing {
             self.failing = true;
             let (signal, endpoint) = (self.signal.name().to_owned(), self.endpoint.clone());
-            self.core.event(AgentEvent::ExportFailed { signal, endpoint, problem: error.problem });
+            let problem = error.problem;
+            self.core.event(match self.signal {
+                Signal::Metrics => AgentEvent::TotalsUnsent { signal, endpoint, problem },
+                _ => AgentEvent::ExportFailed { signal, endpoint, problem },
+            });
         }
         sent
     }
@@ -162,11 +166,14 @@ pub async fn report(interval: Duration, mut sender: Sender, mut collect: impl Fn
             _ = stop.requested() => {}
         }
         let (request, points) = collect();
-        // Later numbers say more than these, so these are not kept.
-        if let Some(reason) = sender.send(|| request.clone(), points).await.lost_for() {
+        let sent = sender.send(|| request.clone(), points).await;
+        // The next export carries the same totals and later ones, so none is kept, and one that
+        // does not arrive is a loss only if there is no next one, or that would be refused too.
+        let last = stop.is_requested();
+        if let Some(reason) = sent.lost_for().filter(|_| last || sent == Sent::Refused) {
             sender.core.metrics.dropped(sender.signal, reason, points);
         }
-        if stop.is_requested() {
+        if last {
             return;
         }
     }
