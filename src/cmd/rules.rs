@@ -1,8 +1,8 @@
 //! `istio-cni-otel rules`: what a pod would get, in either backend's language, or why nothing.
 
-use super::outbound::outbound_settings;
+use super::outbound::outbound_settings_with;
 use crate::domain::decision::{Decision, Skip, decide, skip_by_name, warnings};
-use crate::domain::outbound::{LOOPBACK_CIDR, OWNER_GROUPS, OWNER_GROUPS_EXCLUDE};
+use crate::domain::outbound::{LOOPBACK_CIDR, OWNER_GROUPS, OWNER_GROUPS_EXCLUDE, OutboundError, WrongValue};
 use crate::domain::pod::PodFacts;
 use crate::domain::render;
 use crate::domain::request::Backend;
@@ -24,7 +24,10 @@ const PLUGIN: &str = "istio-cni";
 #[command(after_help = "Examples:
   istio-cni-otel rules --pod pod.yaml
   kubectl get pod web-0 -o yaml | istio-cni-otel rules --pod - --backend iptables --family dual
-  istio-cni-otel rules --pod pod.yaml --config /etc/cni/net.d/10-calico.conflist")]
+  istio-cni-otel rules --pod pod.yaml --config /etc/cni/net.d/10-calico.conflist
+
+Exit status: 0 the rules, or the reason why there are none, were printed; 1 the pod would not start, or the files or
+values given cannot be used; 2 the command line is wrong.")]
 pub struct RulesArgs {
     /// The pod, as YAML or JSON; - reads standard input.
     #[arg(long, value_name = "FILE")]
@@ -68,6 +71,19 @@ impl OutboundArgs {
             OWNER_GROUPS_EXCLUDE => self.owner_groups_exclude.clone(),
             LOOPBACK_CIDR => self.loopback_cidr.clone(),
             _ => None,
+        }
+    }
+
+    /// A wrong value under the name by which it was given.
+    fn refuse(&self, wrong: WrongValue) -> anyhow::Error {
+        let flag = match wrong.variable {
+            OWNER_GROUPS => "--owner-groups",
+            OWNER_GROUPS_EXCLUDE => "--owner-groups-exclude",
+            _ => "--loopback-cidr",
+        };
+        match self.given(wrong.variable) {
+            Some(_) => anyhow::anyhow!(wrong.of_flag(flag)),
+            None => OutboundError::from(wrong).into(),
         }
     }
 }
@@ -121,11 +137,15 @@ impl FamilyArg {
 
 /// Reads the pod, decides, and prints. A pod that would be refused is an error.
 pub fn run(args: &RulesArgs, stdout: &mut dyn Write) -> anyhow::Result<()> {
-    let pod = read_pod(&args.pod)?;
+    let (pod, host_network) = read_pod(&args.pod)?;
     let config = args.config.as_deref().map(read_config).transpose()?.unwrap_or_default();
     // The command line wins over the configuration.
     let backend = args.backend.unwrap_or_else(|| config.backend.into());
     let name = format!("{}/{}", pod.namespace, pod.name);
+    if host_network {
+        let why = "it uses the host's network (hostNetwork), and for such a pod the runtime calls no CNI plugin";
+        return Ok(writeln!(stdout, "pod {name} gets no rules: {why}")?);
+    }
     if let Some(skip) = skipped_by_config(&pod, &config) {
         return print_skip(stdout, &name, &skip);
     }
@@ -133,13 +153,17 @@ pub fn run(args: &RulesArgs, stdout: &mut dyn Write) -> anyhow::Result<()> {
         Decision::Skip(skip) => return print_skip(stdout, &name, &skip),
         Decision::Enroll(settings) => settings,
     };
-    settings.outbound = outbound_settings(|variable| args.outbound.given(variable))
-        .with_context(|| format!("pod {name} would not start"))?;
+    let outbound = outbound_settings_with(|variable| args.outbound.given(variable));
+    settings.outbound = outbound.map_err(|wrong| args.outbound.refuse(wrong))?;
     let rules = build(&settings, &args.family.addresses())?;
     let language = if backend == BackendArg::Iptables { "iptables" } else { "nftables" };
     writeln!(stdout, "# pod {name} with {} addresses, {language}", args.family.name())?;
     for warning in warnings(&pod) {
         writeln!(stdout, "# warning: {}", warning.message)?;
+    }
+    if args.family == FamilyArg::Dual && !settings.dual_stack {
+        let why = "the pod's first address is IPv4, and its proxy does not set ISTIO_DUAL_STACK to true";
+        writeln!(stdout, "# IPv6 is left alone: {why}")?;
     }
     Ok(write!(stdout, "{}", render::text(&rules, backend.backend()))?)
 }
@@ -148,17 +172,23 @@ fn print_skip(stdout: &mut dyn Write, name: &str, skip: &Skip) -> anyhow::Result
     Ok(writeln!(stdout, "pod {name} gets no rules: {} ({})", skip.message, skip.reason.name())?)
 }
 
-fn read_pod(path: &Path) -> anyhow::Result<PodFacts> {
+/// The pod, and whether it uses the host's network.
+fn read_pod(path: &Path) -> anyhow::Result<(PodFacts, bool)> {
     let text = read(path)?;
-    let shown = path.display();
+    let shown = shown(path);
     let pod: Pod = if text.trim_start().starts_with('{') {
         serde_json::from_str(&text).with_context(|| format!("{shown} is no pod in JSON"))?
     } else {
+        let documents = yaml_documents(&text);
+        if documents > 1 {
+            bail!("{shown} holds {documents} YAML documents; give one pod");
+        }
         serde_saphyr::from_str(&text).with_context(|| format!("{shown} is no pod in YAML"))?
     };
     if !matches!(pod.kind.as_str(), "Pod" | "") {
         bail!("{shown} holds a {}, not a Pod: take the pod itself, from kubectl get pod NAME -o yaml", pod.kind);
     }
+    let host_network = pod.spec.host_network;
     let mut facts = pod.into_facts();
     if facts.containers.is_empty() {
         bail!("{shown} holds no pod with containers: take one from kubectl get pod NAME -o yaml");
@@ -166,12 +196,32 @@ fn read_pod(path: &Path) -> anyhow::Result<PodFacts> {
     if facts.namespace.is_empty() {
         facts.namespace = "default".to_owned();
     }
-    Ok(facts)
+    Ok((facts, host_network))
+}
+
+/// How many documents with anything in them a YAML text has.
+fn yaml_documents(text: &str) -> usize {
+    let mut documents = 0;
+    let mut empty = true;
+    for line in text.lines() {
+        if line == "---" || line.starts_with("--- ") {
+            empty = true;
+        } else if empty && !line.trim().is_empty() && !line.starts_with('#') {
+            empty = false;
+            documents += 1;
+        }
+    }
+    documents
+}
+
+/// A file's name for messages.
+fn shown(path: &Path) -> String {
+    if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
 }
 
 /// The plugin's settings as the plugin itself would read them, from its object or a list that has it.
 fn read_config(path: &Path) -> anyhow::Result<Settings> {
-    let shown = path.display();
+    let shown = shown(path);
     let config: Value =
         serde_json::from_str(&read(path)?).with_context(|| format!("{shown} is no network configuration in JSON"))?;
     let ours = match config.get("plugins").and_then(Value::as_array) {
@@ -187,7 +237,7 @@ fn read_config(path: &Path) -> anyhow::Result<Settings> {
 fn read(path: &Path) -> anyhow::Result<String> {
     if path == Path::new("-") {
         let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).context("cannot read the pod from standard input")?;
+        std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
         return Ok(text);
     }
     std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))

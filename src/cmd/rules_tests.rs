@@ -62,6 +62,28 @@ fn a_pod_without_a_namespace_is_in_the_default_one() {
 }
 
 #[test]
+fn a_pod_on_the_hosts_network_is_none_of_the_plugins() {
+    let text = answer(&POD.replace(r#""spec": {"#, r#""spec": {"hostNetwork": true, "#), None, None).unwrap();
+    assert_eq!(
+        text,
+        "pod shop/web-0 gets no rules: it uses the host's network (hostNetwork), and for such a pod the runtime calls \
+         no CNI plugin\n"
+    );
+}
+
+#[test]
+fn a_wrong_value_is_named_by_its_flag() {
+    let outbound = OutboundArgs { owner_groups_exclude: Some("nosuch".into()), ..OutboundArgs::default() };
+    let directory = tempfile::tempdir().unwrap();
+    let pod = directory.path().join("pod");
+    std::fs::write(&pod, POD).unwrap();
+    let args = RulesArgs { pod, config: None, backend: None, family: FamilyArg::V4, outbound };
+    let error = run(&args, &mut Vec::new()).unwrap_err().to_string();
+    assert!(error.starts_with(r#"--owner-groups-exclude is "nosuch": "nosuch" is no group; it takes "#), "{error}");
+    assert!(!error.contains("environment"), "{error}");
+}
+
+#[test]
 fn what_is_no_pod_is_refused_in_one_sentence() {
     let deployment = "kind: Deployment\nmetadata: {name: web}\n";
     for (pod, said) in [
@@ -70,6 +92,7 @@ fn what_is_no_pod_is_refused_in_one_sentence() {
         ("kind: Pod\n", "holds no pod with containers"),
         ("{\"kind\":", "is no pod in JSON"),
         ("metadata: {annotations: {a: [1]}}\n", "is no pod in YAML"),
+        ("---\nkind: Pod\n---\n# another\nkind: Pod\n---\n", "pod holds 2 YAML documents; give one pod"),
     ] {
         let error = answer(pod, None, None).unwrap_err();
         assert!(error.contains(said), "{pod:?}: {error}");

@@ -50,12 +50,34 @@ pub struct OutboundError {
     pub message: String,
 }
 
-impl OutboundError {
-    fn new(variable: &str, value: &str, wrong: &str, allowed: &str) -> OutboundError {
-        let value = quote(value);
+/// A value that is not allowed, before it is known to whom that is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrongValue {
+    /// The variable that the value is for.
+    pub variable: &'static str,
+    /// The value, in quotes.
+    pub value: String,
+    /// What is wrong with it, and what is allowed.
+    pub problem: String,
+}
+
+impl WrongValue {
+    fn new(variable: &'static str, value: &str, wrong: &str, allowed: &str) -> WrongValue {
+        WrongValue { variable, problem: format!("{wrong}; it takes {allowed}"), value: quote(value) }
+    }
+
+    /// The message for whoever gave the value with a flag.
+    pub fn of_flag(&self, flag: &str) -> String {
+        format!("{flag} is {}: {}", self.value, self.problem)
+    }
+}
+
+impl From<WrongValue> for OutboundError {
+    /// The value stands in the environment of the plugin.
+    fn from(WrongValue { variable, value, problem }: WrongValue) -> OutboundError {
         let message = format!(
-            "{variable} is {value} in the environment of istio-cni: {wrong}; it takes {allowed}; correct it where \
-             the container runtime is started, or take it away for the default"
+            "{variable} is {value} in the environment of istio-cni: {problem}; correct it where the container runtime \
+             is started, or take it away for the default"
         );
         OutboundError { message }
     }
@@ -82,6 +104,14 @@ impl Outbound {
         get: impl Fn(&str) -> Option<String>,
         group_id: impl Fn(&str) -> Option<u32>,
     ) -> Result<Outbound, OutboundError> {
+        Ok(Outbound::check(get, group_id)?)
+    }
+
+    /// The same, with the name of the variable apart.
+    pub fn check(
+        get: impl Fn(&str) -> Option<String>,
+        group_id: impl Fn(&str) -> Option<u32>,
+    ) -> Result<Outbound, WrongValue> {
         let include = get(OWNER_GROUPS).unwrap_or_else(|| "*".to_owned());
         let groups = if include == "*" {
             let exclude = get(OWNER_GROUPS_EXCLUDE).unwrap_or_default();
@@ -95,11 +125,7 @@ impl Outbound {
 }
 
 /// A list of groups; empty elements mean nothing, as in the reference.
-fn groups(
-    variable: &'static str,
-    value: &str,
-    group_id: impl Fn(&str) -> Option<u32>,
-) -> Result<Vec<u32>, OutboundError> {
+fn groups(variable: &'static str, value: &str, group_id: impl Fn(&str) -> Option<u32>) -> Result<Vec<u32>, WrongValue> {
     let (most, some) = if variable == OWNER_GROUPS {
         (MOST_GROUPS, format!("* for all, or at most {MOST_GROUPS} groups"))
     } else {
@@ -107,7 +133,7 @@ fn groups(
     };
     let last = u32::MAX - 1;
     let allowed = format!("{some} joined by commas, each an id from 0 to {last} or a name in the node's /etc/group");
-    let wrong = |what: &str| OutboundError::new(variable, value, what, &allowed);
+    let wrong = |what: &str| WrongValue::new(variable, value, what, &allowed);
     let listed = value.split(',').map(str::trim).filter(|group| !group.is_empty());
     let mut ids = Vec::new();
     for group in listed {
@@ -118,10 +144,10 @@ fn groups(
 }
 
 /// A range of loopback addresses.
-fn loopback(value: &str) -> Result<Ipv4Net, OutboundError> {
+fn loopback(value: &str) -> Result<Ipv4Net, WrongValue> {
     let wrong = |what: &str| {
         let allowed = "one range of IPv4 loopback addresses, from 127.0.0.0/8 to a single one like 127.0.0.1/32";
-        OutboundError::new(LOOPBACK_CIDR, value, what, allowed)
+        WrongValue::new(LOOPBACK_CIDR, value, what, allowed)
     };
     match cidr::parse(value).map_err(|what| wrong(&what))? {
         IpNet::V4(net) if net.addr().is_loopback() && net.prefix_len() >= 8 => Ok(net.trunc()),

@@ -43,6 +43,8 @@ pub struct Metadata {
 #[serde(rename_all = "camelCase")]
 pub struct PodSpec {
     #[serde(default, deserialize_with = "or_default")]
+    pub host_network: bool,
+    #[serde(default, deserialize_with = "or_default")]
     pub init_containers: Vec<PodContainer>,
     #[serde(default, deserialize_with = "or_default")]
     pub containers: Vec<PodContainer>,

@@ -134,7 +134,7 @@ impl<'a> Session<'a> {
         let Call { container_id, ifname, netns, own_netns_allowed: own_netns, .. } = self.call.clone();
         let Settings { backend, ref bounds, .. } = *self.settings();
         let pod = self.pod.clone();
-        let outbound = outbound_settings(|_| None);
+        let outbound = outbound_settings();
         Request { command, container_id, ifname, netns, own_netns, pod, backend, outbound, bounds: bounds.clone() }
     }
 
