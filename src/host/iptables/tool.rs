@@ -66,8 +66,12 @@ pub fn choose(
     sandbox: &Sandbox<'_>,
 ) -> Result<Tool, IptablesError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let directories: Vec<PathBuf> =
-        std::env::split_paths(&path).chain(std::env::split_paths(OsStr::new(SYSTEM_PATH))).collect();
+    let mut directories: Vec<PathBuf> = Vec::new();
+    for directory in std::env::split_paths(&path).chain(std::env::split_paths(OsStr::new(SYSTEM_PATH))) {
+        if directory.is_absolute() && !directories.contains(&directory) {
+            directories.push(directory);
+        }
+    }
     let variants = variants(kernel);
     let found = variants.iter().find_map(|variant| Some((*variant, locate(&directories, family, *variant)?)));
     let Some((variant, (save, restore))) = found else {
@@ -118,7 +122,6 @@ fn locate(directories: &[PathBuf], family: Family, variant: Variant) -> Option<(
     let (save, restore) = (program(family, variant, "save"), program(family, variant, "restore"));
     directories
         .iter()
-        .filter(|directory| directory.is_absolute())
         .map(|directory| (directory.join(&save), directory.join(&restore)))
         .find(|(save, restore)| is_executable(save) && is_executable(restore))
 }
