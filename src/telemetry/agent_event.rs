@@ -11,7 +11,7 @@ macro_rules! agent_events {
     ($(
         $(#[doc = $doc:literal])+
         $variant:ident { $($field:ident: $type:ty = $key:ident),* $(,)? }
-        = $name:literal, $level:ident, $message:literal;
+        = $name:literal, $level:ident, $message:literal $(, $argument:expr)*;
     )*) => {
         /// A log event of the agent itself. Its fields are the attributes of the record.
         #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +38,7 @@ macro_rules! agent_events {
             pub fn message(&self) -> String {
                 match self { $(
                     #[allow(unused_variables, reason = "not every field is part of the sentence")]
-                    AgentEvent::$variant { $($field),* } => format!($message),
+                    AgentEvent::$variant { $($field),* } => format!($message $(, $argument)*),
                 )* }
             }
 
@@ -85,7 +85,7 @@ agent_events! {
         = "istio_cni.socket.call_refused", Warn, "refused what came through the socket: {problem}";
     /// A server for people and probes is open.
     HttpListening { purpose: String = SERVER_PURPOSE, address: String = SERVER_ADDRESS, port: u64 = SERVER_PORT }
-        = "istio_cni.http.listening", Info, "serving {purpose} on {address}:{port}";
+        = "istio_cni.http.listening", Info, "serving {purpose} on {}:{port}", in_url(address);
     /// A watch has the whole list.
     WatchSynced { resource: String = WATCH_RESOURCE, objects: usize = WATCH_OBJECTS }
         = "istio_cni.watch.synced", Info, "watch of {resource} in sync with {objects} objects";
@@ -152,9 +152,26 @@ agent_events! {
         = "istio_cni.dependency.failed", Error, "{dependency}: {text}";
 }
 
+/// An address as it stands before a port.
+fn in_url(address: &str) -> String {
+    if address.contains(':') { format!("[{address}]") } else { address.to_owned() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_ipv6_address_before_a_port_stands_in_brackets() {
+        let listening = |address: &str| AgentEvent::HttpListening {
+            purpose: "/metrics".into(),
+            address: address.into(),
+            port: 15014,
+        };
+        assert_eq!(listening("::").message(), "serving /metrics on [::]:15014");
+        assert_eq!(listening("127.0.0.1").message(), "serving /metrics on 127.0.0.1:15014");
+        assert!(listening("::").attributes().contains(&attribute(keys::SERVER_ADDRESS, "::")));
+    }
 
     #[test]
     fn an_event_says_its_fields_in_words_and_attributes() {

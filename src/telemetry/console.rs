@@ -95,9 +95,11 @@ fn json_object<'a>(mut fields: Vec<(&'a str, Json)>, record: &'a LogRecord) -> S
 
 /// A record as the agent's console shows it: time, level, scope, message and labels between tabs.
 /// The pod's identity stands before the other labels, so that a search for a UID finds the line.
+/// Other labels are left out when the message holds their value; JSON lines and OTLP keep them.
 pub fn tab_line(record: &LogRecord, scope: &str) -> String {
     let mut line = format!("{}\t{}\t{scope}\t", Timestamp(record.time_unix_nano), level(record).name());
-    push_on_one_line(&mut line, &text_of(record.body.as_ref()));
+    let message = text_of(record.body.as_ref());
+    push_on_one_line(&mut line, &message);
     if let Some(name) = text_attribute(&record.attributes, keys::POD_NAME) {
         let namespace = text_attribute(&record.attributes, keys::POD_NAMESPACE).unwrap_or_default();
         push_label(&mut line, "pod", &format!("{namespace}/{name}"));
@@ -111,10 +113,23 @@ pub fn tab_line(record: &LogRecord, scope: &str) -> String {
     // The problem is part of the message already, and long.
     let shown = [keys::POD_NAME, keys::POD_NAMESPACE, keys::POD_UID, keys::EXCEPTION_MESSAGE].map(keys::Key::as_str);
     for kv in record.attributes.iter().filter(|kv| !shown.contains(&kv.key.as_str())) {
-        push_label(&mut line, &kv.key, &text_of(kv.value.as_ref()));
+        let value = text_of(kv.value.as_ref());
+        if !holds(&message, &value) {
+            push_label(&mut line, &kv.key, &value);
+        }
     }
     line.push('\n');
     line
+}
+
+/// Whether the value stands in the message, and not merely as a part of a longer word or number.
+fn holds(message: &str, value: &str) -> bool {
+    let apart = |neighbour: Option<char>| !neighbour.is_some_and(char::is_alphanumeric);
+    !value.is_empty()
+        && message.match_indices(value).any(|(at, _)| {
+            let (before, after) = (message.get(..at), message.get(at + value.len()..));
+            apart(before.and_then(|text| text.chars().next_back())) && apart(after.and_then(|text| text.chars().next()))
+        })
 }
 
 /// The level of a record.
@@ -227,6 +242,15 @@ mod tests {
                  trace_id=11111111222243338444555555555555\tistio_cni.reason=not_injected\n"
             )
         );
+    }
+
+    #[test]
+    fn what_the_message_says_is_not_said_twice() {
+        let labels = [(keys::FILE_PATH, "/run/a.sock"), (keys::REASON, "1"), (keys::STEP, "x")];
+        let (record, pod) = record("listening on /run/a.sock since 10", event::PROGRESS, &labels);
+        let line = tab_line(&record, "cni-agent");
+        assert!(line.ends_with("\tistio_cni.reason=1\tistio_cni.step=x\n") && !line.contains("file.path"), "{line}");
+        assert!(json_line(&record, &pod).contains(r#""file.path":"/run/a.sock""#));
     }
 
     #[test]

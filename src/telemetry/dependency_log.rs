@@ -142,8 +142,8 @@ mod tests {
         });
         telemetry.shutdown(Duration::from_secs(5)).await;
         let text = String::from_utf8(screen.0.lock().unwrap().clone()).unwrap();
-        assert!(text.contains("\twarn\tcni-agent\tkube: watch expired code=410\t"), "{text}");
-        assert!(text.contains("\terror\tcni-agent\thyper: broken\t"), "{text}");
+        assert!(text.contains("\twarn\tcni-agent\tkube: watch expired code=410\n"), "{text}");
+        assert!(text.contains("\terror\tcni-agent\thyper: broken\n"), "{text}");
         assert!(!text.contains("of no interest") && !text.contains("while exporting"), "{text}");
         assert_eq!(text.matches("h2: again").count(), 10);
     }
