@@ -40,7 +40,7 @@ const fn switch(name: &'static str, key: &'static str, help: &'static str) -> Fl
 
 const FLAGS: &[Flag] = &[
     text("cni-agent-run-dir", "CNI_AGENT_RUN_DIR", "Directory of the socket and the spool [/var/run/istio-cni]"),
-    text("kubeconfig", "KUBECONFIG", "Way to the API server [the pod's service account]"),
+    text("kubeconfig", "KUBECONFIG", "Path of a kubeconfig [the pod's service account]"),
     text("kube-ca-file", "KUBE_CA_FILE", "CA of the API server [the service account's]"),
     text("node-name", "KUBERNETES_NODE_NAME", "Node whose pods are served [NODE_NAME, or the host's name]"),
     text("monitoring-port", "MONITORING_PORT", "Port of /metrics; 0 or less for none, auto for any [15014]"),
@@ -95,8 +95,9 @@ const AFTER_HELP: &str = "Examples:
 
 Every flag can be given in the environment too, in upper case with underscores (--node-name as
 KUBERNETES_NODE_NAME); a flag wins. Also read: POD_NAME, POD_NAMESPACE, EXCLUDE_NAMESPACES,
-NATIVE_NFTABLES, K8S_CLUSTER_NAME and OpenTelemetry's OTEL_* variables. The reference's other flags
-are accepted. SIGUSR1 makes the running agent log at level debug, SIGUSR2 at its own level again.";
+NATIVE_NFTABLES, K8S_CLUSTER_NAME and OpenTelemetry's OTEL_* variables. The other flags of Istio's
+install-cni are accepted. SIGUSR1 makes the running agent log at level debug, SIGUSR2 at its own
+level again.";
 
 impl Flag {
     fn argument(&self) -> Arg {

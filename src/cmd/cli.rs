@@ -26,7 +26,7 @@ const WRONG_USE: u8 = 2;
   kubectl get pod web-0 -o yaml | istio-cni-otel rules --pod -
   istio-cni-otel completions bash > /etc/bash_completion.d/istio-cni-otel
 
-Started under the name install-cni it is the agent, with the reference's flags."
+Started under the name install-cni it is the agent, with the flags of Istio's install-cni."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -43,12 +43,12 @@ enum Command {
         /// The shell.
         shell: Shell,
     },
-    /// Print the version.
+    /// Print name and version.
     #[command(name = "version")]
     PrintVersion,
 }
 
-/// The reference's node agent, by its name and with its flags.
+/// Istio's node agent, by its name and with its flags.
 #[derive(Debug, Parser)]
 #[command(name = "install-cni", version, args_conflicts_with_subcommands = true)]
 struct InstallCni {
@@ -102,7 +102,7 @@ fn execute(command: Command) -> ExitCode {
             clap_complete::generate(shell, &mut Cli::command(), "istio-cni-otel", &mut script);
             stdout.write_all(&script).map_err(Into::into)
         }
-        Command::PrintVersion => writeln!(stdout, "{}", env!("CARGO_PKG_VERSION")).map_err(Into::into),
+        Command::PrintVersion => writeln!(stdout, "istio-cni-otel {}", env!("CARGO_PKG_VERSION")).map_err(Into::into),
     };
     match done.and_then(|()| Ok(stdout.flush()?)) {
         Ok(()) => ExitCode::SUCCESS,

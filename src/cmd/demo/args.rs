@@ -18,7 +18,8 @@ pub const HOLD_NETNS: &str = "--hold-netns";
 
 Exit status: 0 all was as it should be, 1 something was not (one sentence says what), 130 interrupted.")]
 pub struct DemoArgs {
-    /// Afterwards, keep a page with the traces and log lines at this address of loopback, until Ctrl-C
+    /// Afterwards, keep a page with the traces and log lines at this address of loopback, until Ctrl-C; without an
+    /// address at any free port of 127.0.0.1
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:0", value_parser = loopback)]
     pub serve: Option<SocketAddr>,
 
@@ -35,8 +36,12 @@ pub struct DemoArgs {
 
 /// A page about pods is not for the network.
 fn loopback(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr =
-        text.parse().map_err(|_| "expected an address and a port, such as 127.0.0.1:8080".to_owned())?;
+    let numeric = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    let address: SocketAddr = numeric
+        .as_deref()
+        .unwrap_or(text)
+        .parse()
+        .map_err(|_| "expected an address and a port, such as 127.0.0.1:8080".to_owned())?;
     if address.ip().is_loopback() {
         Ok(address)
     } else {
@@ -65,6 +70,7 @@ mod tests {
         let serve = |args: &[&str]| parse(args).map(|demo| demo.serve.map(|address| address.to_string()));
         assert_eq!(serve(&[]), Ok(None));
         assert_eq!(serve(&["--serve"]), Ok(Some("127.0.0.1:0".to_owned())));
+        assert_eq!(serve(&["--serve", "localhost:8080"]), Ok(Some("127.0.0.1:8080".to_owned())));
         assert_eq!(serve(&["--serve", "[::1]:8080"]), Ok(Some("[::1]:8080".to_owned())));
         assert!(serve(&["--serve", "0.0.0.0:8080"]).unwrap_err().contains("not on loopback"));
         assert!(serve(&["--serve", "8080"]).unwrap_err().contains("such as 127.0.0.1:8080"));
