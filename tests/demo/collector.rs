@@ -69,7 +69,9 @@ fn a_collector_that_is_not_there_is_an_error_in_the_end() {
     let output = installed.demo(&["--otlp", &format!("http://{address}")]).output().unwrap();
     let (stdout, stderr) = texts(&output);
     assert_eq!(output.status.code(), Some(1), "{stdout}");
-    assert!(stderr.starts_with(&format!("istio-cni-otel: the collector http://{address}")), "{stderr}");
+    assert!(stderr.starts_with(&format!("istio-cni-otel: ✗ the collector http://{address}")), "{stderr}");
+    let end = ": does a collector listen there? The demo itself went well; nothing is left behind.\n";
+    assert!(stderr.ends_with(end), "{stderr}");
     assert!(!stdout.contains("SENT ON") && !stdout.contains("All as it should be"), "{stdout}");
     assert_eq!(installed.leftovers(), Vec::<String>::new());
 }

@@ -32,6 +32,10 @@ pub fn tell(out: &mut Out, stage: &Stage, packets: Vec<Packets>) -> Result<Page>
     out.heading(&format!("TRACE {trace}: the UID of {} without its dashes", meshed.name()))?;
     out.lines(&render(&calls(&received.spans, meshed.trace()), out.style))?;
 
+    let broken = &stage.broken;
+    out.heading(&format!("TRACE {}: {}, which was refused", broken.trace().to_hex(), broken.name()))?;
+    out.lines(&render(&calls(&received.spans, broken.trace()), out.style))?;
+
     let calls = stage.runtime.calls();
     let counted = received.metrics.total("istio_cni_requests_total");
     ensure!(counted == calls as f64, "the metrics count {counted} calls of the plugin, but {calls} were made");

@@ -15,6 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Where the address stands in the environment.
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
+/// What is true whatever becomes of the sending, which is the last thing that happens.
+const WENT_WELL: &str = "The demo itself went well; nothing is left behind.";
+
 /// The way onward: requests, and at last the end.
 pub type Onward = UnboundedSender<Option<Request>>;
 
@@ -53,7 +56,10 @@ impl Forwarder {
         // Where the task has ended already it says why.
         let _ended = self.onward.send(None);
         let sent = self.task.await.context("the sending to the collector broke off")?;
-        let sent = sent.with_context(|| format!("the collector {} did not take the telemetry", self.collector))?;
+        let sent = sent.map_err(|problem| {
+            let collector = &self.collector;
+            anyhow!("✗ the collector {collector} did not take the telemetry: {problem} {WENT_WELL}")
+        })?;
         Ok((self.collector, sent))
     }
 }
@@ -110,9 +116,9 @@ async fn run(mut ways: Ways, mut requests: UnboundedReceiver<Option<Request>>) -
     while let Some(Some(request)) = requests.recv().await {
         sent.count(&request);
         let answer = ways.of(&request).export(|| request.clone(), PATIENCE, &stop).await;
-        let accepted = answer.map_err(|error| anyhow!(error.problem))?;
+        let accepted = answer.map_err(|error| anyhow!("{}: does a collector listen there?", error.problem))?;
         if accepted.rejected > 0 {
-            bail!("it rejected {} items: {}", accepted.rejected, accepted.message);
+            bail!("it rejected {} items: {}.", accepted.rejected, accepted.message);
         }
     }
     Ok(sent)

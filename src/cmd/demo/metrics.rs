@@ -83,8 +83,8 @@ impl std::fmt::Display for Moved {
         match self {
             Moved::Counter(value) => write!(f, "+{value}"),
             Moved::Histogram { count, sum } => {
-                let s = if *count == 1 { "" } else { "s" };
-                write!(f, "+{count} sample{s}, {:.2} ms", sum * 1_000.0)
+                let samples = if *count == 1 { "sample," } else { "samples, together" };
+                write!(f, "+{count} {samples} {:.2} ms", sum * 1_000.0)
             }
         }
     }
@@ -134,6 +134,12 @@ mod tests {
         let twice = |temporality| moved([counter(2, temporality), counter(3, temporality)]);
         assert_eq!(twice(AggregationTemporality::Cumulative), ["istio_cni_requests_total command=add +3"]);
         assert_eq!(twice(AggregationTemporality::Delta), ["istio_cni_requests_total command=add +5"]);
+    }
+
+    #[test]
+    fn a_sum_of_several_samples_is_said_to_be_one() {
+        let texts = [1, 2].map(|count| Moved::Histogram { count, sum: 0.0032 }.to_string());
+        assert_eq!(texts, ["+1 sample, 3.20 ms", "+2 samples, together 3.20 ms"]);
     }
 
     #[test]

@@ -24,7 +24,10 @@ pub async fn add(out: &mut Out, stage: &Stage, actor: &Actor) -> Result<()> {
     out.heading(&format!("ADD {}: a meshed pod", actor.name()))?;
     let reply = stage.runtime.call("ADD", &actor.container()).await?;
     expect_result(&reply, actor)?;
-    out.done(&format!("the plugin answered in {} with the result it was given, unchanged", took(&reply)))?;
+    out.done(&format!(
+        "the plugin answered in {}, its start as a process included, with the result it was given, unchanged",
+        took(&reply)
+    ))?;
     let result: Value = serde_json::from_str(&reply.stdout)?;
     for key in ["interfaces", "ips"] {
         for (index, item) in result[key].as_array().into_iter().flatten().enumerate() {

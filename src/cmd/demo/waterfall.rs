@@ -1,6 +1,6 @@
 //! A trace as a waterfall in text: tree, bars, durations and the attributes that matter. Pure.
 
-use super::style::{Style, column, cut, wrap};
+use super::style::{Style, column, wrap};
 use super::trace::{Call, Row, duration};
 
 /// Columns of a bar at most, and at least.
@@ -66,7 +66,7 @@ impl Layout {
             false if row.rails.is_empty() => (style.bold(&name), style.cyan(&bar)),
             false => (name, style.cyan(&bar)),
         };
-        let attributes = style.dim(&cut(&row.telling().join(" "), self.attributes));
+        let attributes = style.dim(&fitting(&row.telling(), self.attributes));
         text.push_str(format!("  {name}  {bar} {time}  {attributes}").trim_end());
         text.push('\n');
         if let Some(error) = &row.error {
@@ -76,6 +76,19 @@ impl Layout {
             }
         }
     }
+}
+
+/// As many of the texts as there is room for; none is cut.
+fn fitting(texts: &[String], width: usize) -> String {
+    let mut line = String::new();
+    for text in texts {
+        let blank = usize::from(!line.is_empty());
+        if line.chars().count() + blank + text.chars().count() <= width {
+            line.extend(std::iter::repeat_n(' ', blank));
+            line.push_str(text);
+        }
+    }
+    line
 }
 
 fn name_width(row: &Row) -> usize {
@@ -169,6 +182,13 @@ mod tests {
             let widest = text.lines().map(|line| line.chars().count()).max().unwrap_or_default();
             assert!(widest <= width, "{widest} columns of {width}:\n{text}");
         }
+    }
+
+    #[test]
+    fn an_attribute_without_room_is_left_out_whole() {
+        let texts = ["a=1", "much=longer", "b=2"].map(str::to_owned);
+        assert_eq!(fitting(&texts, 7), "a=1 b=2");
+        assert_eq!(fitting(&texts, 2), "");
     }
 
     #[test]
