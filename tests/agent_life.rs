@@ -306,6 +306,8 @@ fn its_log_level_is_changed_by_signals_without_a_restart() {
     call.level = "debug".into();
     let make = || assert!(make(&node, &call, Some(sandbox.as_fd())).result.is_ok());
     make();
+    // What is told of a call comes after its answer.
+    agent.wait_for("============= End ");
     agent.signal(Signal::SIGUSR1);
     agent.wait_for("the level of this log is debug now");
     make();
