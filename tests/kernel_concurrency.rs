@@ -1,6 +1,8 @@
 //! Many at once: one writer per namespace over all processes, and namespaces that do not wait for
 //! each other.
 
+#![expect(clippy::unwrap_used, reason = "tests assert by panicking")]
+
 mod support;
 
 use istio_cni_otel::domain::failure::Classify;
@@ -20,10 +22,10 @@ use support::*;
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(30);
 
-/// Holds a namespace's lock in a process of its own.
-#[test]
-#[ignore = "run by another test, which kills it"]
-fn a_holder() {
+child_work!(hold_the_lock);
+
+/// Holds a namespace's lock until it is killed.
+fn hold_the_lock() {
     let namespace = netns::open(Path::new(&argument("NAMESPACE")), OwnNamespace::Refused).unwrap();
     let _lock = acquire(namespace.as_fd(), LONG).unwrap();
     ready();
@@ -32,7 +34,7 @@ fn a_holder() {
 #[test]
 fn the_lock_is_exclusive_between_processes_and_ends_with_its_holder() {
     let pod = Namespace::new();
-    let holder = TestProcess::start("a_holder", &[("NAMESPACE", &pod.path())]);
+    let holder = TestProcess::start(&[("NAMESPACE", &pod.path())]);
     let refused = acquire(pod.as_fd(), SHORT).unwrap_err();
     assert!(matches!(refused, LockError::Timeout { waited } if waited >= SHORT), "{refused}");
     assert_eq!((refused.error_type(), refused.retryable()), (ErrorType::LockTimeout, true));

@@ -19,10 +19,10 @@ fn rules() -> Ruleset {
     ruleset(&as_the_proxy(richest_settings()), Addresses::Dual)
 }
 
+child_work!(add);
+
 /// The victim: an ADD in a process of its own.
-#[test]
-#[ignore = "run by the other tests, which kill it"]
-fn an_add() {
+fn add() {
     let path = argument("NAMESPACE");
     let namespace = netns::open(Path::new(&path), OwnNamespace::Refused).unwrap();
     let backend = if argument("BACKEND") == "iptables" { Backend::Iptables } else { Backend::Nftables };
@@ -37,7 +37,7 @@ fn kill_everywhere(backend: Backend, stride: usize, check: impl Fn(&Namespace, u
     for n in (1..LIMIT).step_by(stride) {
         let pod = Namespace::new();
         let path = pod.path();
-        let victim = TestProcess::start("an_add", &[("NAMESPACE", &path), ("BACKEND", backend.name())]);
+        let victim = TestProcess::start(&[("NAMESPACE", &path), ("BACKEND", backend.name())]);
         if !victim.kill_at(n) {
             assert!(n > 20, "the ADD ended before it could be killed often");
             assert_eq!(differences(&pod, backend, &rules()), [], "an ADD that was not killed");

@@ -2,17 +2,16 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests assert by panicking")]
 
+mod support;
+
 use istio_cni_otel::cmd::plugin::crash;
 use serde_json::Value;
-use std::process::Command;
+use support::{argument, child};
 
-const CHILD: &str = "ISTIO_CNI_TEST_CRASH";
+child_work!(crash_as_the_plugin_would);
 
-/// Crashes as the plugin would; only run by the tests below, in a process of its own.
-#[test]
-#[ignore = "run by the other tests of this file, as a process of its own"]
-fn crashing() {
-    let place = std::env::var(CHILD).unwrap();
+fn crash_as_the_plugin_would() {
+    let place = argument("PLACE");
     crash::answer_with_an_error();
     if place == "thread" {
         let _ = std::thread::spawn(|| panic!("no {} left", "luck")).join();
@@ -22,15 +21,10 @@ fn crashing() {
 }
 
 fn crash_in(place: &str) -> (Option<i32>, Value, String) {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["crashing", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
-        .env(CHILD, place)
-        .env("CNI_COMMAND", "ADD")
-        .output()
-        .unwrap();
+    let output = child().env("PLACE", place).env("CNI_COMMAND", "ADD").output().unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
-    let json = &stdout[stdout.find('{').unwrap_or_else(|| panic!("no error in {stdout:?}"))..];
-    (output.status.code(), serde_json::from_str(json).unwrap(), String::from_utf8(output.stderr).unwrap())
+    let error = serde_json::from_str(&stdout).unwrap_or_else(|_| panic!("not one error alone: {stdout:?}"));
+    (output.status.code(), error, String::from_utf8(output.stderr).unwrap())
 }
 
 #[test]

@@ -27,7 +27,7 @@ mod without_tools;
 pub use killed_call::{Counted, call_killed_at, kill_agent_at};
 pub use namespace::{Addresses, FAR4, FAR6, Namespace, PEER4, PEER6, POD4, POD6, Wire, other_users, other_users_for};
 pub use plugin::*;
-pub use process::{TestProcess, argument, ready};
+pub use process::{TestProcess, argument, child, ready, work_if_child};
 pub use programming::*;
 pub use seccomp::forbid_netfilter_netlink;
 pub use traffic::{Listeners, Probe};
@@ -39,7 +39,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getegid, geteuid};
 use std::fs;
 
-/// Set for a test process that a test started: it is in the right namespaces already.
+/// Set for a process that a test started: it is in the right namespaces already, and works for it.
 pub const CHILD: &str = "ISTIO_CNI_TEST_CHILD";
 
 /// Run by the loader before `main`: joining a user namespace needs a process with one thread, and

@@ -1,11 +1,44 @@
-//! A test in a process of its own, which another test may kill: after it said that it is ready, or
-//! before the n-th system call of the thread that it starts.
+//! Work in a process of its own, which a test may kill: after it said that it is ready, or before the
+//! n-th system call of the thread that it starts.
 
 use super::CHILD;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// A process that runs one (ignored) test of this file.
+/// Makes a function the work of the processes that this test file starts: they are the same program,
+/// which does it in place of the harness.
+#[macro_export]
+macro_rules! child_work {
+    ($work:path) => {
+        const _: () = {
+            #[used]
+            #[unsafe(link_section = ".init_array")]
+            static BEFORE_MAIN: extern "C" fn() = {
+                extern "C" fn before_main() {
+                    support::work_if_child($work);
+                }
+                before_main
+            };
+        };
+    };
+}
+
+/// Does the work and ends, in a process that a test started.
+pub fn work_if_child(work: fn()) {
+    if std::env::var_os(CHILD).is_some() {
+        work();
+        std::process::exit(0);
+    }
+}
+
+/// The program of this test file as a child, which does the file's [`child_work`].
+pub fn child() -> Command {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.env(CHILD, "1");
+    child
+}
+
+/// A process that does the work of this file's children.
 pub struct TestProcess {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -28,20 +61,14 @@ pub fn ready() -> bool {
 
 /// In the child: what the parent passed on.
 pub fn argument(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: this test is only run by another one"))
+    std::env::var(name).unwrap_or_else(|_| panic!("the test that started this process did not set {name}"))
 }
 
 impl TestProcess {
-    /// Starts the test `name` and waits until it is ready.
-    pub fn start(name: &str, arguments: &[(&str, &str)]) -> TestProcess {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([name, "--exact", "--ignored", "--nocapture", "--test-threads=1"])
-            .envs(arguments.iter().copied())
-            .env(CHILD, "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+    /// Starts the work with these variables and waits until it is ready.
+    pub fn start(arguments: &[(&str, &str)]) -> TestProcess {
+        let mut child =
+            child().envs(arguments.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         let thread = loop {
