@@ -126,19 +126,16 @@ fn measured(told: &Told, page: &str) {
     assert!(!lost.is_empty() && lost.iter().all(|line| line.ends_with(" 0")), "{lost:?}");
 }
 
-#[test]
-fn a_static_pod_is_told_in_the_trace_of_its_mirror_pod() {
-    let hash = "fedcba9876543210fedcba9876543210";
-    let (told, answer) = add(&[pod(json!({"kubernetes.io/config.hash": hash}))], &args("web-0", hash), Speaks::Http);
-    assert_eq!(answer.result(), prev_result());
-    same(
-        &told.story(TRACE),
+/// One ADD that enrolled the pod through the agent, which found it in this way: all of it in the
+/// pod's trace.
+fn enrolled_in_the_pods_trace(told: &Told, source: &str) {
+    let tree = format!(
         r#"
 cni.add (plugin) container.id=cafe istio_cni.command=add istio_cni.netns=NETNS istio_cni.outcome=enrolled istio_cni.path=agent network.interface.name=eth0
   config.parse (plugin)
   netns.open (plugin)
   agent.call (plugin) istio_cni.agent.presence=answered
-    pod.lookup (agent) istio_cni.pod.attempts=1 istio_cni.pod.source=cache
+    pod.lookup (agent) istio_cni.pod.attempts=1 istio_cni.pod.source={source}
     redirect.decide (agent) istio_cni.decision=enroll
     rules.build (agent) istio_cni.rules.count=20 istio_cni.rules.ipv6=false
     rules.apply (agent) istio_cni.rules.backend=nftables istio_cni.rules.changed=true
@@ -147,34 +144,25 @@ cni.add (plugin) container.id=cafe istio_cni.command=add istio_cni.netns=NETNS i
 info istio_cni.request.progress (agent, agent.call) | ============= Start nftables configuration for web-0 =============
 info istio_cni.request.progress (agent, agent.call) | ============= End nftables configuration for web-0 =============
 -- web-0 shop 11111111-2222-4333-8444-555555555555
-"#,
+"#
     );
+    same(&told.story(TRACE), &tree);
     assert!(told.spans.iter().all(|(_, span)| hex(&span.trace_id) == TRACE), "nothing is told elsewhere");
+}
+
+#[test]
+fn a_static_pod_is_told_in_the_trace_of_its_mirror_pod() {
+    let hash = "fedcba9876543210fedcba9876543210";
+    let (told, answer) = add(&[pod(json!({"kubernetes.io/config.hash": hash}))], &args("web-0", hash), Speaks::Http);
+    assert_eq!(answer.result(), prev_result());
+    enrolled_in_the_pods_trace(&told, "cache");
 }
 
 #[test]
 fn a_runtime_that_gives_no_uid_is_told_of_in_the_pods_trace_too() {
     let (told, answer) = add(&[pod(json!({}))], &args("web-0", ""), Speaks::Grpc);
     assert_eq!(answer.result(), prev_result());
-    same(
-        &told.story(TRACE),
-        r#"
-cni.add (plugin) container.id=cafe istio_cni.command=add istio_cni.netns=NETNS istio_cni.outcome=enrolled istio_cni.path=agent network.interface.name=eth0
-  config.parse (plugin)
-  netns.open (plugin)
-  agent.call (plugin) istio_cni.agent.presence=answered
-    pod.lookup (agent) istio_cni.pod.attempts=1 istio_cni.pod.source=api
-    redirect.decide (agent) istio_cni.decision=enroll
-    rules.build (agent) istio_cni.rules.count=20 istio_cni.rules.ipv6=false
-    rules.apply (agent) istio_cni.rules.backend=nftables istio_cni.rules.changed=true
-    rules.verify (agent) istio_cni.rules.backend=nftables istio_cni.rules.differences=0
---
-info istio_cni.request.progress (agent, agent.call) | ============= Start nftables configuration for web-0 =============
-info istio_cni.request.progress (agent, agent.call) | ============= End nftables configuration for web-0 =============
--- web-0 shop 11111111-2222-4333-8444-555555555555
-"#,
-    );
-    assert!(told.spans.iter().all(|(_, span)| hex(&span.trace_id) == TRACE), "nothing is told elsewhere");
+    enrolled_in_the_pods_trace(&told, "api");
 }
 
 #[test]

@@ -121,26 +121,18 @@ fn status_and_gc_have_traces_of_their_own() {
         assert!(answer.success, "{command}: {answer:?}");
     }
     let told = world.told();
-    same(
-        &told.story_below(&trace_of(&told, "cni.status"), ""),
-        r#"
-cni.status (plugin) istio_cni.command=status istio_cni.outcome=done istio_cni.path=agent
+    for command in ["status", "gc"] {
+        let tree = format!(
+            r#"
+cni.{command} (plugin) istio_cni.command={command} istio_cni.outcome=done istio_cni.path=agent
   config.parse (plugin)
   agent.call (plugin) istio_cni.agent.presence=answered
 --
 -- 
-"#,
-    );
-    same(
-        &told.story_below(&trace_of(&told, "cni.gc"), ""),
-        r#"
-cni.gc (plugin) istio_cni.command=gc istio_cni.outcome=done istio_cni.path=agent
-  config.parse (plugin)
-  agent.call (plugin) istio_cni.agent.presence=answered
---
--- 
-"#,
-    );
+"#
+        );
+        same(&told.story_below(&trace_of(&told, &format!("cni.{command}")), ""), &tree);
+    }
     assert_ne!(trace_of(&told, "cni.status"), trace_of(&told, "cni.gc"));
 }
 

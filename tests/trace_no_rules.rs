@@ -14,6 +14,7 @@ mod world;
 use otlp::{Speaks, hex};
 use serde_json::json;
 use support::*;
+use told::Told;
 use world::{add, args, same};
 
 /// The UID of a pod that is not there.
@@ -96,57 +97,43 @@ error istio_cni.request.failed (plugin, cni.add) error.type=annotation_invalid |
     assert_eq!((count, exemplars), (1, [(TRACE.to_owned(), span)].into()));
 }
 
-#[test]
-fn an_add_of_a_pod_that_the_api_server_does_not_know() {
-    let (told, answer) = add(&[pod(json!({}))], &args("ghost", GONE), Speaks::Http);
+/// An ADD through the agent of a pod that is not to be had: what is told of it, with the error's
+/// words checked.
+fn not_found(name: &str, speaks: Speaks, error_type: &str, words: &str) -> Told {
+    let (told, answer) = add(&[pod(json!({}))], &args(name, GONE), speaks);
     let (code, message) = answer.error();
     let told = told.with_error(&message, GONE_TRACE);
     assert_eq!(code, 999);
-    assert!(message.contains("the API server knows no such pod (404)"), "{message}");
-    same(
-        &told.story(GONE_TRACE),
+    assert!(message.contains(words), "{message}");
+    let tree = format!(
         r#"
-cni.add (plugin) container.id=cafe error.type=pod_not_found istio_cni.command=add istio_cni.netns=NETNS istio_cni.outcome=failed istio_cni.path=agent istio_cni.reason=pod_not_found network.interface.name=eth0
+cni.add (plugin) container.id=cafe error.type={error_type} istio_cni.command=add istio_cni.netns=NETNS istio_cni.outcome=failed istio_cni.path=agent istio_cni.reason={error_type} network.interface.name=eth0
   ! THE ERROR
   config.parse (plugin)
   netns.open (plugin)
-  agent.call (plugin) istio_cni.agent.presence=answered istio_cni.reason=pod_not_found
-    pod.lookup (agent) error.type=pod_not_found istio_cni.pod.attempts=3 istio_cni.pod.source=api
+  agent.call (plugin) istio_cni.agent.presence=answered istio_cni.reason={error_type}
+    pod.lookup (agent) error.type={error_type} istio_cni.pod.attempts=3 istio_cni.pod.source=api
       ! THE ERROR
 --
-error istio_cni.step.failed (agent, pod.lookup) error.type=pod_not_found istio_cni.step=pod.lookup | pod.lookup failed after TIME: THE ERROR
+error istio_cni.step.failed (agent, pod.lookup) error.type={error_type} istio_cni.step=pod.lookup | pod.lookup failed after TIME: THE ERROR
 error istio_cni.request.progress (plugin, cni.add) | istio-cni cmdAdd error: THE ERROR; step pod.lookup, trace 99999999222243338444555555555555
-error istio_cni.request.failed (plugin, cni.add) error.type=pod_not_found | istio-cni failed with: THE ERROR; step pod.lookup, trace 99999999222243338444555555555555
--- ghost shop 99999999-2222-4333-8444-555555555555
-"#,
+error istio_cni.request.failed (plugin, cni.add) error.type={error_type} | istio-cni failed with: THE ERROR; step pod.lookup, trace 99999999222243338444555555555555
+-- {name} shop 99999999-2222-4333-8444-555555555555
+"#
     );
+    same(&told.story(GONE_TRACE), &tree);
+    told
+}
+
+#[test]
+fn an_add_of_a_pod_that_the_api_server_does_not_know() {
+    let told = not_found("ghost", Speaks::Http, "pod_not_found", "the API server knows no such pod (404)");
     let labels = [("command", "add"), ("outcome", "failed"), ("path", "agent"), ("reason", "pod_not_found")];
     assert_eq!(told.counter("istio_cni_requests_total", &labels), Some(1.0));
 }
 
 #[test]
 fn an_add_of_a_pod_that_was_replaced() {
-    let (told, answer) = add(&[pod(json!({}))], &args("web-0", GONE), Speaks::Grpc);
-    let (code, message) = answer.error();
-    let told = told.with_error(&message, GONE_TRACE);
-    assert_eq!(code, 999);
-    assert!(message.contains("it was replaced meanwhile"), "{message}");
-    same(
-        &told.story(GONE_TRACE),
-        r#"
-cni.add (plugin) container.id=cafe error.type=pod_replaced istio_cni.command=add istio_cni.netns=NETNS istio_cni.outcome=failed istio_cni.path=agent istio_cni.reason=pod_replaced network.interface.name=eth0
-  ! THE ERROR
-  config.parse (plugin)
-  netns.open (plugin)
-  agent.call (plugin) istio_cni.agent.presence=answered istio_cni.reason=pod_replaced
-    pod.lookup (agent) error.type=pod_replaced istio_cni.pod.attempts=3 istio_cni.pod.source=api
-      ! THE ERROR
---
-error istio_cni.step.failed (agent, pod.lookup) error.type=pod_replaced istio_cni.step=pod.lookup | pod.lookup failed after TIME: THE ERROR
-error istio_cni.request.progress (plugin, cni.add) | istio-cni cmdAdd error: THE ERROR; step pod.lookup, trace 99999999222243338444555555555555
-error istio_cni.request.failed (plugin, cni.add) error.type=pod_replaced | istio-cni failed with: THE ERROR; step pod.lookup, trace 99999999222243338444555555555555
--- web-0 shop 99999999-2222-4333-8444-555555555555
-"#,
-    );
+    let told = not_found("web-0", Speaks::Grpc, "pod_replaced", "it was replaced meanwhile");
     assert!(told.spans.iter().all(|(_, span)| hex(&span.trace_id) != TRACE), "the successor's trace is not touched");
 }
