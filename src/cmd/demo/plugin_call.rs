@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
 
 /// The version of the specification that the demo's runtime speaks.
 const CNI_VERSION: &str = "1.1.0";
@@ -60,7 +60,7 @@ impl Runtime {
         let begun = Instant::now();
         let mut plugin = Command::new(&self.plugin);
         killed_with_us(plugin.as_std_mut());
-        let mut child = plugin
+        let spawned = plugin
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("CNI_COMMAND", command)
@@ -72,28 +72,24 @@ impl Runtime {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot run the plugin {}", self.plugin.display()))?;
-        let stdin = child.stdin.take();
+        let mut running = Running(spawned);
         let config = self.config(container.sandbox).to_string();
         let talk = async move {
-            if let Some(mut stdin) = stdin {
+            let child = &mut running.0;
+            if let Some(mut stdin) = child.stdin.take() {
                 // A plugin that does not read its configuration shows by its answer.
                 let _read = stdin.write_all(config.as_bytes()).await;
             }
-            child.wait_with_output().await
+            let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+            tokio::try_join!(child.wait(), whole(stdout), whole(stderr))
         };
-        let Ok(output) = tokio::time::timeout(PATIENCE, talk).await else {
+        let Ok(answer) = tokio::time::timeout(PATIENCE, talk).await else {
             bail!("the plugin did not answer {command} within {} s", PATIENCE.as_secs());
         };
-        let output = output.context("cannot read the plugin's answer")?;
-        Ok(Reply {
-            success: output.status.success(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-            took: begun.elapsed(),
-        })
+        let (status, stdout, stderr) = answer.context("cannot read the plugin's answer")?;
+        Ok(Reply { success: status.success(), stdout, stderr, took: begun.elapsed() })
     }
 
     fn config(&self, sandbox: &Sandbox) -> Value {
@@ -108,6 +104,30 @@ impl Runtime {
             "prevResult": previous_result(sandbox),
         })
     }
+}
+
+/// The plugin's process. When the demo is interrupted meanwhile it is ended and waited for: nothing
+/// may be left once the demo has ended.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Fails for one that has ended.
+        if self.0.start_kill().is_ok() {
+            while matches!(self.0.try_wait(), Ok(None)) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+/// All that a process writes to one of its outputs.
+async fn whole(output: Option<impl AsyncRead + Unpin>) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    if let Some(mut output) = output {
+        output.read_to_end(&mut bytes).await?;
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn arguments(container: &Container<'_>) -> String {
