@@ -40,12 +40,13 @@ fn failing_at(step: Step) -> Answer {
         }
         Step::RulesVerify => meshed().call("CHECK", &wire.pod.path()),
         Step::AgentCall => unreachable!("without a usable answer of the agent the plugin goes on alone"),
+        installing => unreachable!("{} is no step of a call", installing.name()),
     }
 }
 
 /// Every step that can be the last one of a call.
 fn final_steps() -> impl Iterator<Item = Step> {
-    Step::ALL.into_iter().filter(|step| *step != Step::AgentCall)
+    Step::CALL.into_iter().filter(|step| *step != Step::AgentCall)
 }
 
 #[test]

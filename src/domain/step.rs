@@ -1,4 +1,4 @@
-//! The closed lists behind the telemetry: the steps a request is made of and the types its errors
+//! The closed lists behind the telemetry: the steps a request or an installation is made of and the types its errors
 //! have. They are span names, metric labels and attribute values, so they are stable and few.
 
 /// One step of a request; `name` is its span name and its `step` label.
@@ -12,11 +12,18 @@ pub enum Step {
     RulesBuild,
     RulesApply,
     RulesVerify,
+    InstallBinaries,
+    InstallKubeconfig,
+    InstallConflist,
+    InstallVerify,
+    UninstallConflist,
+    UninstallKubeconfig,
+    UninstallBinaries,
 }
 
 impl Step {
-    /// Every step, in the order in which an ADD runs them.
-    pub const ALL: [Step; 8] = [
+    /// The steps of a plugin's call, in the order in which an ADD runs them.
+    pub const CALL: [Step; 8] = [
         Step::ConfigParse,
         Step::NetnsOpen,
         Step::AgentCall,
@@ -25,6 +32,25 @@ impl Step {
         Step::RulesBuild,
         Step::RulesApply,
         Step::RulesVerify,
+    ];
+
+    /// Every step, in the order in which an ADD, an installation and its removal run them.
+    pub const ALL: [Step; 15] = [
+        Step::ConfigParse,
+        Step::NetnsOpen,
+        Step::AgentCall,
+        Step::PodLookup,
+        Step::RedirectDecide,
+        Step::RulesBuild,
+        Step::RulesApply,
+        Step::RulesVerify,
+        Step::InstallBinaries,
+        Step::InstallKubeconfig,
+        Step::InstallConflist,
+        Step::InstallVerify,
+        Step::UninstallConflist,
+        Step::UninstallKubeconfig,
+        Step::UninstallBinaries,
     ];
 
     /// The span name and metric label.
@@ -38,6 +64,13 @@ impl Step {
             Step::RulesBuild => "rules.build",
             Step::RulesApply => "rules.apply",
             Step::RulesVerify => "rules.verify",
+            Step::InstallBinaries => "install.binaries",
+            Step::InstallKubeconfig => "install.kubeconfig",
+            Step::InstallConflist => "install.conflist",
+            Step::InstallVerify => "install.verify",
+            Step::UninstallConflist => "uninstall.conflist",
+            Step::UninstallKubeconfig => "uninstall.kubeconfig",
+            Step::UninstallBinaries => "uninstall.binaries",
         }
     }
 
@@ -133,6 +166,20 @@ error_types! {
     ToolFailed => "tool_failed",
     /// A host tool did not end in time.
     ToolTimeout => "tool_timeout",
+    /// The plugin's binary is not where the agent's image should have it.
+    BinaryMissing => "binary_missing",
+    /// The pod's service account has no token, or it cannot be read.
+    TokenMissing => "token_missing",
+    /// There is no network configuration yet that the plugin could be chained to.
+    PrimaryMissing => "primary_missing",
+    /// A network configuration of the node cannot be used.
+    ConflistInvalid => "conflist_invalid",
+    /// What was installed is not there, or is something else.
+    InstallDrifted => "install_drifted",
+    /// A file system is mounted read-only, or a file is immutable.
+    ReadOnly => "read_only",
+    /// A file system has no room left.
+    NoSpace => "no_space",
     /// Reading or writing a file or socket failed.
     Io => "io",
     /// A defect of this software; always worth a report.
