@@ -168,11 +168,12 @@ fn a_socket_that_nobody_serves_is_no_error() {
 #[test]
 fn a_failure_without_an_agent_says_that_it_is_away_and_what_to_do() {
     let node = Node::new();
+    drop(UnixListener::bind(node.path("agent.sock")).unwrap());
     let (_, message) = node.call("ADD", &Namespace::new().path()).error();
     let expected = format!(
         "failed to createNewK8sClient: the kubeconfig {} does not exist, and the plugin needs it to work alone: start the \
-         node agent on this node, or put a kubeconfig there; the node agent does not answer at {} (No such file or \
-         directory (os error 2)); step pod.lookup",
+         node agent on this node, or put a kubeconfig there; the node agent does not answer at {} (Connection refused \
+         (os error 111)); step pod.lookup",
         node.path("istio-cni-kubeconfig").display(),
         node.path("agent.sock").display()
     );

@@ -67,7 +67,7 @@ fn a_missing_or_broken_kubeconfig_fails_at_once_and_names_the_file() {
     let node = Node::new().conf("pod_lookup_attempts", json!(10_000)).conf("pod_lookup_interval_ms", json!(1000));
     let path = node.path("istio-cni-kubeconfig");
     let message = failing_add(&node);
-    assert!(message.contains(&format!("the kubeconfig {} does not exist", path.display())), "{message}");
+    assert!(message.contains(&format!("nor the kubeconfig {};", path.display())), "{message}");
     std::fs::write(&path, "token: SECRET\nclusters: 1").unwrap();
     let message = failing_add(&node);
     assert!(message.contains("is not YAML of the expected shape (line 2") && !message.contains("SECRET"), "{message}");

@@ -46,6 +46,17 @@ pub enum TraceParentMode {
     Parent,
 }
 
+/// What the plugin may use to ask the API server when the agent does not answer: the key
+/// `kubeconfig`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Credentials {
+    /// The kubeconfig that the agent keeps in the run directory.
+    #[default]
+    File,
+    /// Nothing: the node keeps no credentials, so the plugin depends on the agent.
+    None,
+}
+
 /// The settings of a call. Absent keys have the reference's zero values, or our defaults.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
@@ -71,6 +82,8 @@ pub struct Settings {
     pub trace_parent: TraceParentMode,
     /// `agent_socket`, else `agent.sock` in the run directory.
     pub agent_socket: PathBuf,
+    /// `kubeconfig`.
+    pub credentials: Credentials,
 }
 
 /// A configuration that the framework's checks let through.
@@ -155,6 +168,7 @@ impl NetConf {
             trace_parent: self
                 .choice("trace_parent", &[("link", TraceParentMode::Link), ("parent", TraceParentMode::Parent)])?,
             agent_socket,
+            credentials: self.choice("kubeconfig", &[("file", Credentials::File), ("none", Credentials::None)])?,
             run_dir,
         })
     }

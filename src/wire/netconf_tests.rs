@@ -45,7 +45,8 @@ fn our_own_settings_are_read() {
     let read = settings(json!({
         "redirect_backend": "iptables", "native_nftables": true, "pod_lookup_attempts": 3,
         "pod_lookup_interval_ms": 0, "api_timeout_ms": 200, "agent_timeout_ms": 300, "lock_timeout_ms": 400,
-        "tool_timeout_ms": 500, "status_mode": "strict", "trace_parent": "parent", "agent_socket": "/run/a.sock"
+        "tool_timeout_ms": 500, "status_mode": "strict", "trace_parent": "parent", "agent_socket": "/run/a.sock",
+        "kubeconfig": "none"
     }))
     .unwrap();
     assert_eq!(read.backend, Backend::Iptables, "redirect_backend is the newer word");
@@ -53,6 +54,7 @@ fn our_own_settings_are_read() {
     assert_eq!(read.bounds.tool_timeout, Duration::from_millis(500));
     assert_eq!((read.status_mode, read.trace_parent), (StatusMode::Strict, TraceParentMode::Parent));
     assert_eq!(read.agent_socket, PathBuf::from("/run/a.sock"));
+    assert_eq!(read.credentials, Credentials::None);
 }
 
 #[test]
@@ -63,6 +65,7 @@ fn a_value_out_of_range_is_named_with_what_is_allowed() {
             "redirect_backend is \"ebpf\"; allowed is one of auto, nftables, iptables",
         ),
         (json!({"status_mode": "LENIENT"}), "status_mode is \"LENIENT\"; allowed is one of lenient, strict"),
+        (json!({"kubeconfig": "None"}), "kubeconfig is \"None\"; allowed is one of file, none"),
         (json!({"trace_parent": "x"}), "trace_parent is \"x\"; allowed is one of link, parent"),
         (json!({"pod_lookup_attempts": 0}), "pod_lookup_attempts is 0; allowed is an integer from 1 to 10000"),
         (json!({"api_timeout_ms": -1}), "api_timeout_ms is -1; allowed is an integer from 1 to 3600000"),

@@ -1,19 +1,14 @@
 //! ADD and CHECK: what is answered without any I/O, then the agent, then the plugin on its own.
 
 use super::agent_call::{self, Reached};
+use super::alone;
 use super::session::{Done, Session};
 use crate::domain::decision::{Skip, skip_by_name};
-use crate::domain::failure::Failure;
 use crate::domain::request::{Answer, Command, Conclusion, Request};
 use crate::domain::settings::SkipReason;
 use crate::domain::step::Step;
-use crate::host::dry_run::{DRY_RUN_FILE_PATH, DryRun};
-use crate::host::kernel::HostNamespaces;
+use crate::host::dry_run::DRY_RUN_FILE_PATH;
 use crate::host::netns::{self, OwnNamespace};
-use crate::k8s::kubeconfig;
-use crate::k8s::rest::RestPods;
-use crate::ops::enroll;
-use crate::ops::ports::Namespaces;
 use crate::telemetry::event::{self, Level};
 use crate::telemetry::keys;
 use crate::telemetry::outcome::CallPath;
@@ -57,14 +52,8 @@ fn with_namespace(session: &Session<'_>, command: Command, open: &Open, netns: B
     }
     let (conclusion, path) = match agent_call::call(session, &request, Some(netns), request.bounds.agent_timeout) {
         Reached::Concluded(conclusion) => (conclusion, CallPath::Agent),
-        Reached::Nobody(absent) => {
-            session.say(Level::Warn, &format!("{absent}; the plugin goes on alone"));
-            (alone_after(session, &request, netns, &absent), CallPath::Standalone)
-        }
-        Reached::Failed(agent) => {
-            let unhelpful = format!("before that the node agent was of no help: {agent}");
-            (alone_after(session, &request, netns, &unhelpful), CallPath::Standalone)
-        }
+        Reached::Nobody(absent) => (alone::without_agent(session, &request, netns, &absent), CallPath::Standalone),
+        Reached::Failed(agent) => (alone::despite_agent(session, &request, netns, &agent), CallPath::Standalone),
     };
     learn(session, open, &conclusion);
     (conclusion.result, path)
@@ -80,21 +69,6 @@ fn learn(session: &Session<'_>, open: &Open, conclusion: &Conclusion) {
     }
 }
 
-/// The same work without the agent; a failure names both ways that were tried.
-fn alone_after(session: &Session<'_>, request: &Request, netns: BorrowedFd<'_>, agent: &str) -> Conclusion {
-    let mut conclusion = alone(session, request, netns, &HostNamespaces::EndingThread);
-    conclusion.result =
-        conclusion.result.map_err(|failure| Failure { message: format!("{}; {agent}", failure.message), ..failure });
-    conclusion
-}
-
-/// The work without the agent.
-fn alone(session: &Session<'_>, request: &Request, netns: BorrowedFd<'_>, namespaces: &dyn Namespaces) -> Conclusion {
-    let settings = session.settings();
-    let pods = RestPods::new(&session.story, settings.run_dir.join(kubeconfig::FILE_NAME), &settings.pod_namespace);
-    enroll::conclude(&session.story, request, netns, &pods, namespaces)
-}
-
 /// The same work with nothing programmed. The file is one of this process' own mount namespace, so
 /// the agent is not asked.
 fn dry_run(session: &Session<'_>, open: &Open, request: &Request, netns: BorrowedFd<'_>, file: PathBuf) -> Done {
@@ -104,7 +78,7 @@ fn dry_run(session: &Session<'_>, open: &Open, request: &Request, netns: Borrowe
         file.display()
     );
     session.say(Level::Warn, &warning);
-    let conclusion = alone(session, request, netns, &DryRun { file });
+    let conclusion = alone::dry_run(session, request, netns, file);
     learn(session, open, &conclusion);
     (conclusion.result, CallPath::Standalone)
 }

@@ -18,11 +18,25 @@ use std::time::Duration;
 pub enum Reached {
     /// It answered; what it says is the conclusion of the request.
     Concluded(Conclusion),
-    /// Nobody serves its socket, which this clause says with the reason. It is no error of the
-    /// step: the plugin does the same work.
-    Nobody(String),
+    /// Nobody serves its socket. It is no error of the step: the plugin does the same work.
+    Nobody(Absent),
     /// It is there, but there was no usable answer.
     Failed(Failure),
+}
+
+/// Nobody serves the agent's socket.
+#[derive(Debug, thiserror::Error)]
+#[error("the node agent does not answer at {} ({source})", .socket.display())]
+pub struct Absent {
+    socket: PathBuf,
+    source: io::Error,
+}
+
+impl Absent {
+    /// Whether there is not even a socket: no agent has started since the run directory is new.
+    pub fn has_no_socket(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
 }
 
 /// Why there was no usable answer.
@@ -96,18 +110,16 @@ struct Caller<'a> {
 }
 
 impl Caller<'_> {
-    /// The whole conversation; in its place the clause that nobody listens.
+    /// The whole conversation, unless nobody listens.
     fn converse(
         &self,
         request: &Request,
         netns: Option<BorrowedFd<'_>>,
-    ) -> Result<Result<Conclusion, String>, CallError> {
+    ) -> Result<Result<Conclusion, Absent>, CallError> {
         let socket = || self.session.settings().agent_socket.clone();
         let mut connection = match Connection::connect(&socket(), self.limit) {
             Ok(connection) => connection,
-            Err(error) if is_absent(&error) => {
-                return Ok(Err(format!("the node agent does not answer at {} ({error})", socket().display())));
-            }
+            Err(source) if is_absent(&source) => return Ok(Err(Absent { socket: socket(), source })),
             Err(source) => return Err(CallError::Connect { socket: socket(), source }),
         };
         self.check_peer(&connection)?;

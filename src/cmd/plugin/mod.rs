@@ -3,6 +3,7 @@
 
 mod add;
 mod agent_call;
+mod alone;
 mod answer;
 mod configuration;
 pub mod crash;

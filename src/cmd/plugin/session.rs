@@ -74,9 +74,10 @@ impl<'a> Session<'a> {
         self.settings.get_or_init(Settings::default)
     }
 
-    /// Whether the run directory is known, and with it where to leave telemetry.
+    /// Whether the run directory is known, and with it where to leave telemetry. Below a relative
+    /// one that would be wherever the runtime happens to be.
     pub fn has_run_dir(&self) -> bool {
-        self.settings.get().is_some_and(|settings| !settings.run_dir.as_os_str().is_empty())
+        self.settings.get().is_some_and(|settings| settings.run_dir.is_absolute())
     }
 
     /// Runs the command as the call's span; gives what goes to standard output.

@@ -3,12 +3,12 @@
 //! plugin's STATUS fails, and then the agent's own pod, which would mend it, cannot start.
 
 use super::agent_call::{self, Reached};
+use super::alone::{self, Unhelpful};
 use super::session::{Done, Session};
 use crate::domain::failure::Failure;
 use crate::domain::request::{Answer, Command, Request};
 use crate::domain::step::Step;
 use crate::host::trial::try_backend;
-use crate::k8s::kubeconfig;
 use crate::telemetry::event::Level;
 use crate::telemetry::outcome::CallPath;
 use crate::wire::cni::{CODE_LIMITED, CODE_NOT_AVAILABLE};
@@ -24,9 +24,13 @@ pub fn run(session: &Session<'_>) -> Done {
     let limit = request.bounds.agent_timeout.min(PATIENCE);
     let (readiness, path) = match agent_call::call(session, &request, None, limit) {
         Reached::Concluded(conclusion) => (conclusion.result.map(|_| ()), CallPath::Agent),
-        Reached::Nobody(absent) => (ready_alone(session, &request, CODE_NOT_AVAILABLE, &absent), CallPath::Standalone),
+        Reached::Nobody(absent) => {
+            (ready_alone(session, &request, CODE_NOT_AVAILABLE, &(&absent).into()), CallPath::Standalone)
+        }
         // A broken agent also looks after no pod that is there already.
-        Reached::Failed(agent) => (ready_alone(session, &request, CODE_LIMITED, &agent.message), CallPath::Standalone),
+        Reached::Failed(agent) => {
+            (ready_alone(session, &request, CODE_LIMITED, &(&agent).into()), CallPath::Standalone)
+        }
     };
     match readiness {
         Err(failure) if session.settings().status_mode == StatusMode::Strict => (Err(failure), path),
@@ -40,14 +44,9 @@ pub fn run(session: &Session<'_>) -> Done {
 
 /// Whether the plugin could do the work on its own: it needs a kubeconfig, and a kernel that
 /// takes rules. `agent` says what became of the agent.
-fn ready_alone(session: &Session<'_>, request: &Request, code: u32, agent: &str) -> Result<(), Failure> {
-    let path = session.settings().run_dir.join(kubeconfig::FILE_NAME);
-    let looked_up = session.story.step(Step::PodLookup, |_| kubeconfig::load(&path).map(|_| ()));
-    let ready = looked_up
-        .and_then(|()| session.story.step(Step::RulesApply, |_| try_backend(request.backend, &request.bounds)));
-    ready.map_err(|failure| Failure {
-        message: format!("{agent}, and the plugin alone is not ready: {}", failure.message),
-        code,
-        ..failure
-    })
+fn ready_alone(session: &Session<'_>, request: &Request, code: u32, agent: &Unhelpful) -> Result<(), Failure> {
+    let try_rules = || session.story.step(Step::RulesApply, |_| try_backend(request.backend, &request.bounds));
+    alone::could_look_up(session, agent)
+        .and_then(|()| try_rules().map_err(|failure| agent.nor_alone(failure)))
+        .map_err(|failure| Failure { code, ..failure })
 }
