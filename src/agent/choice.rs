@@ -2,7 +2,7 @@
 //! not come back must not keep the agent from answering.
 
 use super::backend::{Chosen, Decision};
-use super::readiness::{Readiness, Token};
+use super::readiness::{Condition, Readiness};
 use crate::telemetry::agent_event::AgentEvent;
 use crate::telemetry::pipeline::Telemetry;
 use std::future::pending;
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub struct Choice {
     decision: Decision,
     telemetry: Telemetry,
-    token: Token,
+    usable: Condition,
 }
 
 /// There will be no decision.
@@ -30,7 +30,7 @@ pub struct NoDecision;
 impl Choice {
     /// Holds readiness back from now on.
     pub fn new(decision: Decision, telemetry: Telemetry, readiness: &Arc<Readiness>) -> Choice {
-        Choice { decision, telemetry, token: readiness.token("a usable backend") }
+        Choice { decision, telemetry, usable: readiness.condition("a usable backend") }
     }
 
     /// Waits for a moment; what lasts longer is told.
@@ -42,7 +42,7 @@ impl Choice {
         if timeout(limit, self.decision.wait_for(Option::is_some)).await.is_err() {
             let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
             let late = AgentEvent::BackendUndecided { limit_ms };
-            self.token.explain(&late.message());
+            self.usable.unmet(&late.message());
             self.telemetry.event(late);
         }
     }
@@ -57,12 +57,11 @@ impl Choice {
         let backend = backend.name().to_owned();
         self.telemetry.event(AgentEvent::BackendChosen { backend: backend.clone(), cause });
         let Some(trouble) = trouble else {
-            drop(self.token);
+            self.usable.met();
             return pending().await;
         };
-        self.token.explain(&trouble.message);
+        self.usable.unmet(&trouble.message);
         self.telemetry.event(AgentEvent::BackendUnusable { backend, problem: trouble.message });
-        let _held = self.token;
         pending().await
     }
 }

@@ -1,7 +1,7 @@
 //! The watch of this node's pods as a task of the agent: what it has to tell becomes log events,
 //! metrics and readiness.
 
-use super::readiness::Token;
+use super::readiness::Condition;
 use crate::domain::failure::Classify;
 use crate::domain::prune::prune;
 use crate::domain::step::ErrorType;
@@ -21,8 +21,10 @@ const REPEAT: Duration = Duration::from_secs(60);
 /// Who hears of the watch.
 pub struct Watched {
     telemetry: Telemetry,
-    /// Held until all pods are known for the first time.
-    token: Option<Token>,
+    /// Met once all pods are known for the first time.
+    known: Condition,
+    /// Whether they were.
+    synced: bool,
     /// What the watch failed with, and when that was told, until it is in sync again.
     lost: Option<(ErrorType, Instant)>,
 }
@@ -40,9 +42,9 @@ pub async fn watch(
 }
 
 impl Watched {
-    /// Holds the token until all pods are known for the first time.
-    pub fn new(telemetry: Telemetry, token: Token) -> Watched {
-        Watched { telemetry, token: Some(token), lost: None }
+    /// Meets the condition once all pods are known for the first time.
+    pub fn new(telemetry: Telemetry, known: Condition) -> Watched {
+        Watched { telemetry, known, synced: false, lost: None }
     }
 
     fn tell(&mut self, news: &News<'_>) {
@@ -57,16 +59,16 @@ impl Watched {
 
     /// Tells of a failure once, and again when it is another one or when it lasts.
     fn failed(&mut self, error_type: ErrorType, problem: String) {
-        if let Some(token) = &self.token {
-            token.explain(&format!("{}: {problem}", error_type.as_str()));
+        if !self.synced {
+            self.known.unmet(&format!("{}: {problem}", error_type.as_str()));
         }
         let known = self.lost.is_some_and(|(known, told)| known == error_type && told.elapsed() < REPEAT);
         if !known {
             self.lost = Some((error_type, Instant::now()));
             let resource = RESOURCE.to_owned();
-            self.telemetry.event(match self.token {
-                Some(_) => AgentEvent::WatchUnavailable { resource, problem },
-                None => AgentEvent::WatchLost { resource, problem },
+            self.telemetry.event(match self.synced {
+                false => AgentEvent::WatchUnavailable { resource, problem },
+                true => AgentEvent::WatchLost { resource, problem },
             });
         }
     }
@@ -75,6 +77,7 @@ impl Watched {
         self.lost = None;
         self.telemetry.metrics().watch_synced(RESOURCE);
         self.telemetry.event(AgentEvent::WatchSynced { resource: RESOURCE.to_owned(), objects });
-        self.token = None;
+        self.synced = true;
+        self.known.met();
     }
 }

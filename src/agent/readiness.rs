@@ -1,57 +1,84 @@
-//! Readiness by tokens: whoever must be done first holds one, and the last one dropped makes the
-//! agent ready. Stopping makes it unready for good.
+//! Readiness by conditions: the agent is ready while every one of them is met, and each change is
+//! told with its reason. Stopping makes it unready for good.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Whether the agent is ready, and what it waits for.
+/// Whether the agent is ready, and what stands in the way.
 pub struct Readiness {
     state: Mutex<State>,
+    tell: Box<dyn Fn(&Change) + Send + Sync>,
 }
 
+#[derive(Default)]
 struct State {
-    /// What is waited for, with what is known about it.
-    pending: BTreeMap<&'static str, String>,
+    /// What is not as it should be, with what is known about it.
+    unmet: BTreeMap<&'static str, String>,
     stopping: bool,
-    /// Run once, by the last token.
-    ready: Option<Ready>,
+    /// Whether it was ready when that was told last, and what it lacked before that.
+    ready: bool,
+    lacked: Vec<String>,
 }
 
-type Ready = Box<dyn FnOnce() + Send>;
+/// A change of readiness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Everything is as it should be now; the last thing that was not.
+    Ready { lacked: String },
+    /// What is not as it should be any more.
+    Unready { reason: String },
+}
 
-/// Holds readiness back until it is dropped.
-pub struct Token {
+/// One thing that readiness depends on.
+pub struct Condition {
     name: &'static str,
     readiness: Arc<Readiness>,
 }
 
 impl Readiness {
-    /// Not ready before the first tokens are there and gone; `ready` is run then, once.
-    pub fn new(ready: impl FnOnce() + Send + 'static) -> Arc<Readiness> {
-        let state = State { pending: BTreeMap::new(), stopping: false, ready: Some(Box::new(ready)) };
-        Arc::new(Readiness { state: Mutex::new(state) })
+    /// Unready until every condition that is made at first is met. `tell` hears of each change, in
+    /// their order; it must not ask for readiness itself.
+    pub fn new(tell: impl Fn(&Change) + Send + Sync + 'static) -> Arc<Readiness> {
+        Arc::new(Readiness { state: Mutex::default(), tell: Box::new(tell) })
     }
 
-    /// A token for the thing of this name.
-    pub fn token(self: &Arc<Self>, name: &'static str) -> Token {
-        self.lock().pending.insert(name, String::new());
-        Token { name, readiness: self.clone() }
+    /// A condition of this name, not met yet.
+    pub fn condition(self: &Arc<Self>, name: &'static str) -> Condition {
+        let condition = Condition { name, readiness: self.clone() };
+        condition.unmet("");
+        condition
     }
 
     /// Unready from now on.
     pub fn stop(&self) {
-        self.lock().stopping = true;
+        self.change(|state| state.stopping = true);
     }
 
     /// What stands in the way of being ready; empty when nothing does.
     pub fn waiting_for(&self) -> Vec<String> {
-        let state = self.lock();
-        let pending = state.pending.iter().map(|(name, why)| match why.as_str() {
-            "" => (*name).to_owned(),
-            why => format!("{name} ({why})"),
-        });
-        let stopping = state.stopping.then(|| "the agent is stopping".to_owned());
-        stopping.into_iter().chain(pending).collect()
+        self.lock().reasons()
+    }
+
+    /// Makes a change, and tells what came of it before anybody else can make another one.
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        let reasons = state.reasons();
+        match (state.ready, reasons.is_empty()) {
+            (false, true) => {
+                let lacked = std::mem::take(&mut state.lacked).join("; ");
+                state.ready = true;
+                (self.tell)(&Change::Ready { lacked });
+            }
+            (true, false) => {
+                state.ready = false;
+                (self.tell)(&Change::Unready { reason: reasons.join("; ") });
+            }
+            _ => {}
+        }
+        if !reasons.is_empty() {
+            state.lacked = reasons;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -59,48 +86,70 @@ impl Readiness {
     }
 }
 
-impl Token {
-    /// Says why it takes so long.
-    pub fn explain(&self, why: &str) {
-        if let Some(known) = self.readiness.lock().pending.get_mut(self.name) {
-            why.clone_into(known);
-        }
+impl State {
+    fn reasons(&self) -> Vec<String> {
+        let unmet = self.unmet.iter().map(|(name, why)| match why.as_str() {
+            "" => (*name).to_owned(),
+            why => format!("{name} ({why})"),
+        });
+        let stopping = self.stopping.then(|| "the agent is stopping".to_owned());
+        stopping.into_iter().chain(unmet).collect()
     }
 }
 
-impl Drop for Token {
-    fn drop(&mut self) {
-        let ready = {
-            let mut state = self.readiness.lock();
-            state.pending.remove(self.name);
-            if state.pending.is_empty() && !state.stopping { state.ready.take() } else { None }
-        };
-        if let Some(ready) = ready {
-            ready();
-        }
+impl Condition {
+    /// It is as it should be.
+    pub fn met(&self) {
+        self.readiness.change(|state| _ = state.unmet.remove(self.name));
+    }
+
+    /// It is not, and why; also when that was known, but not why.
+    pub fn unmet(&self, why: &str) {
+        self.readiness.change(|state| _ = state.unmet.insert(self.name, why.to_owned()));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Readiness, and what was told of it.
+    fn told() -> (Arc<Readiness>, Arc<Mutex<Vec<Change>>>) {
+        let changes = Arc::new(Mutex::new(Vec::new()));
+        let tell = changes.clone();
+        (Readiness::new(move |change| tell.lock().unwrap().push(change.clone())), changes)
+    }
 
     #[test]
-    fn the_last_token_makes_ready_and_stopping_ends_it() {
-        let told = Arc::new(AtomicUsize::new(0));
-        let tell = told.clone();
-        let readiness = Readiness::new(move || _ = tell.fetch_add(1, Ordering::Relaxed));
-        let (socket, pods) = (readiness.token("socket"), readiness.token("pods"));
-        drop(socket);
-        pods.explain("the API server cannot be reached");
+    fn the_last_condition_makes_ready_and_stopping_ends_it() {
+        let (readiness, told) = told();
+        let (socket, pods) = (readiness.condition("socket"), readiness.condition("pods"));
+        socket.met();
+        pods.unmet("the API server cannot be reached");
         assert_eq!(readiness.waiting_for(), ["pods (the API server cannot be reached)"]);
-        assert_eq!(told.load(Ordering::Relaxed), 0);
-        drop(pods);
+        assert!(told.lock().unwrap().is_empty());
+        pods.met();
         assert!(readiness.waiting_for().is_empty());
-        drop(readiness.token("something later"));
-        assert_eq!(told.load(Ordering::Relaxed), 1);
         readiness.stop();
         assert_eq!(readiness.waiting_for(), ["the agent is stopping"]);
+        socket.met();
+        let (lacked, reason) =
+            ("pods (the API server cannot be reached)".to_owned(), "the agent is stopping".to_owned());
+        assert_eq!(*told.lock().unwrap(), [Change::Ready { lacked }, Change::Unready { reason }]);
+    }
+
+    #[test]
+    fn each_change_is_told_once_with_its_reason() {
+        let (readiness, told) = told();
+        let install = readiness.condition("installation");
+        install.met();
+        install.met();
+        install.unmet("the entry is gone");
+        install.unmet("the file is gone");
+        install.met();
+        let lacked = |text: &str| Change::Ready { lacked: text.to_owned() };
+        let reason = "installation (the entry is gone)".to_owned();
+        let wanted = [lacked("installation"), Change::Unready { reason }, lacked("installation (the file is gone)")];
+        assert_eq!(*told.lock().unwrap(), wanted);
     }
 }

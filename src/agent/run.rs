@@ -6,7 +6,7 @@ use super::app::{Agent, Bound, Ending};
 use super::backend::Decision;
 use super::choice::Choice;
 use super::inflight::InFlight;
-use super::readiness::Readiness;
+use super::readiness::{Change, Readiness};
 use super::service::Service;
 use super::spool::Drain;
 use super::tasks::{Ended, Tasks};
@@ -20,6 +20,7 @@ use crate::telemetry::agent_event::AgentEvent;
 use crate::telemetry::pipeline::Telemetry;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, Runtime};
 
@@ -50,7 +51,7 @@ impl Bound {
         let Agent { settings, runtime, telemetry, backend, started } = agent;
         let running = Running {
             telemetry: telemetry.clone(),
-            readiness: Readiness::new(tell_ready(telemetry.clone(), started)),
+            readiness: Readiness::new(tell_readiness(telemetry.clone(), started)),
             cache: Arc::default(),
             under_way: InFlight::new(UNDER_WAY),
             listener: Arc::new(listener),
@@ -59,7 +60,7 @@ impl Bound {
         let mut tasks = Tasks::new(&runtime);
         let client = Arc::new(running.client(settings.api.clone()));
         let mut choice = Choice::new(backend.clone(), telemetry.clone(), &running.readiness);
-        let watched = pods::Watched::new(telemetry.clone(), running.readiness.token("this node's pods"));
+        let watched = pods::Watched::new(telemetry.clone(), running.readiness.condition("this node's pods"));
         tasks.spawn("pod watch", pods::watch(client.clone(), running.cache.clone(), settings.node.clone(), watched));
         if let Some(listener) = metrics {
             tasks.spawn("metrics server", http::serve(listener, http::metrics(telemetry.clone())));
@@ -129,11 +130,20 @@ impl Running {
     }
 }
 
-/// Says how long it took to be ready.
-fn tell_ready(telemetry: Telemetry, started: Instant) -> impl FnOnce() + Send + 'static {
-    move || {
-        let uptime_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        telemetry.event(AgentEvent::Ready { uptime_ms });
+/// Tells each change of readiness, as a log event and as the gauge; the first time, how long it took.
+fn tell_readiness(telemetry: Telemetry, started: Instant) -> impl Fn(&Change) + Send + Sync + 'static {
+    let was_ready = AtomicBool::new(false);
+    move |change| {
+        telemetry.metrics().install_ready(matches!(change, Change::Ready { .. }));
+        telemetry.event(match change {
+            Change::Unready { reason } => AgentEvent::Unready { reason: reason.clone() },
+            Change::Ready { lacked } if was_ready.swap(true, Ordering::Relaxed) => {
+                AgentEvent::ReadyAgain { reason: lacked.clone() }
+            }
+            Change::Ready { .. } => {
+                AgentEvent::Ready { uptime_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX) }
+            }
+        });
     }
 }
 

@@ -1,6 +1,7 @@
 //! The kernel, files and commands: namespaces, nf_tables netlink, iptables, sockets, the spool file.
 
 pub mod child;
+pub mod dir_watch;
 pub mod dry_run;
 pub mod fake;
 pub mod groups;

@@ -1,4 +1,5 @@
 //! Use cases as sequences of steps, and the traits that the rooms below them implement.
 
 pub mod enroll;
+pub mod install;
 pub mod ports;

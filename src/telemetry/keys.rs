@@ -62,6 +62,16 @@ keys! {
     SERVER_PURPOSE = "istio_cni.server.purpose";
     /// Milliseconds from the start of the process.
     UPTIME_MS = "istio_cni.agent.uptime_ms";
+    /// Why the agent is, or was, not ready.
+    READY_REASON = "istio_cni.agent.ready_reason";
+    /// Why an installation was gone through: a [`crate::domain::install::Reason`].
+    INSTALL_REASON = "istio_cni.install.reason";
+    /// What an installation came to: a [`crate::domain::install::PassResult`].
+    INSTALL_RESULT = "istio_cni.install.result";
+    /// How many files an installation changed.
+    INSTALL_CHANGES = "istio_cni.install.changes";
+    /// Who probably changes what was installed, and what stops it.
+    INSTALL_ADVICE = "istio_cni.install.advice";
     /// The threshold of the agent's log: a [`super::event::Level`].
     LOG_LEVEL = "istio_cni.agent.log_level";
     /// Why the agent stops: a signal's name, or the task that ended.
@@ -160,6 +170,8 @@ keys! {
     LABEL_RESOURCE = "resource";
     /// The HTTP status code of an API answer.
     LABEL_CODE = "code";
+    /// What an installation came to, in the reference's words.
+    LABEL_RESULT = "result";
     /// A [`super::metrics::Signal`].
     LABEL_SIGNAL = "signal";
     /// The version of this software.

@@ -179,6 +179,7 @@ impl Agent {
             .env("KUBECONFIG", run_dir.join("istio-cni-kubeconfig"))
             .env("KUBERNETES_NODE_NAME", NODE)
             .env("POD_NAMESPACE", "istio-system")
+            .env("SKIP_INSTALL", "true")
             .env("MONITORING_PORT", "0")
             .env("HEALTH_PORT", health.to_string())
             .envs(environment.iter().copied())

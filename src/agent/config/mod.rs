@@ -1,6 +1,7 @@
 //! The agent's settings: from flags, else the environment, else defaults, under the reference's
 //! names. Both come in as one lookup by the environment's name, so that a map can stand in.
 
+pub mod install;
 mod log;
 mod value;
 
@@ -9,6 +10,7 @@ pub use value::SettingError;
 
 use crate::domain::request::Backend;
 use crate::k8s::client::ApiSource;
+use install::InstallSettings;
 use std::path::PathBuf;
 use value::{boolean, list, port, text};
 
@@ -19,7 +21,7 @@ pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// Everything that the agent is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// The directory of the socket and the spool.
     pub run_dir: PathBuf,
@@ -36,6 +38,8 @@ pub struct Settings {
     pub pod_name: String,
     /// Namespaces whose pods the plugin leaves alone.
     pub exclude_namespaces: Vec<String>,
+    /// What is installed and where; None when nothing is.
+    pub install: Option<InstallSettings>,
     /// What programs the rules.
     pub backend: Backend,
     /// Thresholds of the log.
@@ -56,6 +60,7 @@ impl Settings {
             pod_namespace: text(lookup, "POD_NAMESPACE", ""),
             pod_name: text(lookup, "POD_NAME", ""),
             exclude_namespaces: list(lookup, "EXCLUDE_NAMESPACES"),
+            install: install::read(lookup)?,
             backend: backend(lookup)?,
             levels: LogLevels::read(&text(lookup, "LOG_OUTPUT_LEVEL", ""))?,
             log_json: boolean(lookup, "LOG_AS_JSON")?,
@@ -73,7 +78,7 @@ impl Settings {
             Some(0) => "auto".to_owned(),
             Some(port) => port.to_string(),
         };
-        [
+        let mut settings = vec![
             ("CNI_AGENT_RUN_DIR", self.run_dir.display().to_string()),
             ("KUBERNETES_NODE_NAME", self.node.clone()),
             ("API_SERVER", server.to_owned()),
@@ -85,9 +90,13 @@ impl Settings {
             ("EXCLUDE_NAMESPACES", self.exclude_namespaces.join(",")),
             ("REDIRECT_BACKEND", self.backend.name().to_owned()),
             ("LOG_OUTPUT_LEVEL", format!("{},cni-plugin:{}", self.levels.agent.name(), self.levels.plugin.name())),
-        ]
-        .map(|(key, value)| format!("{key}={value}"))
-        .join(" ")
+        ];
+        match &self.install {
+            Some(install) => settings.extend(install.describe()),
+            None => settings.push(("SKIP_INSTALL", "true".to_owned())),
+        }
+        let settings: Vec<String> = settings.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+        settings.join(" ")
     }
 }
 

@@ -30,7 +30,12 @@ pub(super) fn text(lookup: Lookup<'_>, key: &'static str, default: &str) -> Stri
 
 /// Go's truth values; absent and empty are false.
 pub(super) fn boolean(lookup: Lookup<'_>, key: &'static str) -> Result<bool, SettingError> {
-    let value = text(lookup, key, "");
+    boolean_or(lookup, key, false)
+}
+
+/// Go's truth values; absent is the default, empty is false.
+pub(super) fn boolean_or(lookup: Lookup<'_>, key: &'static str, default: bool) -> Result<bool, SettingError> {
+    let value = text(lookup, key, if default { "true" } else { "" });
     match value.trim() {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
         "" | "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
@@ -50,6 +55,21 @@ pub(super) fn port(lookup: Lookup<'_>, key: &'static str, default: u16) -> Resul
         Ok(..=0) => Ok(None),
         Ok(number) if number <= i64::from(u16::MAX) => Ok(u16::try_from(number).ok()),
         _ => Err(SettingError { key, value, allowed: "a port up to 65535, 0 or less, or auto for any free one" }),
+    }
+}
+
+/// A file's mode: octal with a leading zero, else decimal, as the reference takes it.
+pub(super) fn mode(lookup: Lookup<'_>, key: &'static str, default: u32) -> Result<u32, SettingError> {
+    let Some(value) = lookup(key) else { return Ok(default) };
+    let digits = value.trim();
+    let parsed = match digits.strip_prefix("0o").or_else(|| digits.strip_prefix('0').filter(|rest| !rest.is_empty())) {
+        Some(octal) => u32::from_str_radix(octal, 8),
+        None => digits.parse(),
+    };
+    match parsed {
+        // Nobody could read a file of mode 0: that is what the reference makes of an empty text.
+        Ok(mode @ 1..=0o777) => Ok(mode),
+        _ => Err(SettingError { key, value, allowed: "a file's mode in octal, 0001 to 0777, for instance 0600" }),
     }
 }
 

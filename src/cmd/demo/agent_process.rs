@@ -37,7 +37,7 @@ impl AgentProcess {
         let log = around.scratch.join("agent.log");
         let output = File::create_new(&log).with_context(|| format!("cannot make {}", log.display()))?;
         let mut command = Command::new("/proc/self/exe");
-        command.arg("agent").env_clear().envs(environment(around)?).stdin(Stdio::null());
+        command.arg("agent").env_clear().envs(environment(around)).stdin(Stdio::null());
         command.stdout(output.try_clone()?).stderr(output);
         let child = killed_with_us(&mut command).spawn().context("cannot start the agent")?;
         let mut agent = AgentProcess { child, log };
@@ -96,13 +96,8 @@ impl Drop for AgentProcess {
     }
 }
 
-fn environment(around: &Surroundings<'_>) -> Result<Vec<(&'static str, String)>> {
-    let directory = |name: &str| -> Result<String> {
-        let path = around.scratch.join(name);
-        fs::create_dir(&path).with_context(|| format!("cannot make the directory {}", path.display()))?;
-        Ok(path.display().to_string())
-    };
-    Ok(vec![
+fn environment(around: &Surroundings<'_>) -> Vec<(&'static str, String)> {
+    vec![
         ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
         ("KUBECONFIG", around.kubeconfig.display().to_string()),
         ("CNI_AGENT_RUN_DIR", around.run_dir.display().to_string()),
@@ -110,8 +105,7 @@ fn environment(around: &Surroundings<'_>) -> Result<Vec<(&'static str, String)>>
         ("POD_NAMESPACE", "istio-system".to_owned()),
         ("POD_NAME", "istio-cni-node-demo".to_owned()),
         // What is installed on this machine is not the demo's to touch.
-        ("MOUNTED_CNI_NET_DIR", directory("net.d")?),
-        ("CNI_BIN_TARGET_DIRS", directory("bin")?),
+        ("SKIP_INSTALL", "true".to_owned()),
         // Its metrics come over OTLP, and its ports must not be in anybody's way.
         ("MONITORING_PORT", "0".to_owned()),
         ("HEALTH_PORT", "0".to_owned()),
@@ -121,5 +115,5 @@ fn environment(around: &Surroundings<'_>) -> Result<Vec<(&'static str, String)>>
         // Who watches does not want to wait for the usual five seconds.
         ("OTEL_BSP_SCHEDULE_DELAY", "50".to_owned()),
         ("OTEL_BLRP_SCHEDULE_DELAY", "50".to_owned()),
-    ])
+    ]
 }

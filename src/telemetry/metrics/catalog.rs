@@ -56,6 +56,15 @@ catalog! {
     STEP_DURATION = "istio_cni_step_duration_seconds", Kind::Histogram(SECONDS), "s",
         [LABEL_STEP, LABEL_OUTCOME, ERROR_TYPE],
         "Time of one step of a request.";
+    INSTALL_READY = "istio_cni_install_ready", Kind::Gauge, "{installation}",
+        [],
+        "Whether the installation was verified just now and pods can be set up: 1 or 0, the same as /readyz.";
+    INSTALLS = "istio_cni_installs_total", Kind::Counter, "{installation}",
+        [LABEL_RESULT],
+        "Passes of the installation by result: SUCCESS, or the part that failed.";
+    CONFIG_REVERTS = "istio_cni_config_reverts_total", Kind::Counter, "{change}",
+        [],
+        "How often somebody else changed or removed the plugin's entry in the node's network configuration.";
     API_REQUESTS = "istio_cni_api_requests_total", Kind::Counter, "{request}",
         [LABEL_VERB, LABEL_RESOURCE, LABEL_CODE],
         "Requests to the Kubernetes API server, by the agent and by plugins that worked alone, by HTTP status code; error where there was no answer.";

@@ -3,6 +3,7 @@
 use super::Metrics;
 use super::family::{Exemplar, Label};
 use crate::domain::identity::{SpanId, TraceId};
+use crate::domain::install::{INSTALL, PassResult};
 use crate::domain::request::Command;
 use crate::domain::settings::SkipReason;
 use crate::domain::step::{ErrorType, Step};
@@ -19,6 +20,16 @@ impl Metrics {
             self.observe_step(step, span);
         } else if let Some(command) = Command::ALL.into_iter().find(|command| command.span_name() == span.name) {
             self.observe_request(command, span);
+        } else if span.name == INSTALL {
+            self.observe_install(span);
+        }
+    }
+
+    /// A pass that waits for somebody else has come to nothing yet, and says no result.
+    fn observe_install(&self, span: &Span) {
+        let said = text_attribute(&span.attributes, keys::INSTALL_RESULT);
+        if let Some(result) = PassResult::ALL.into_iter().find(|result| Some(result.name()) == said) {
+            self.installs.add([result.name().into()], 1.0);
         }
     }
 

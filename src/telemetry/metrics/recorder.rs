@@ -83,6 +83,9 @@ pub struct Metrics {
     pub(super) requests: Family<4>,
     pub(super) request_duration: Family<3>,
     pub(super) step_duration: Family<3>,
+    pub(super) installs: Family<1>,
+    install_ready: Family<0>,
+    config_reverts: Family<0>,
     api_requests: Family<3>,
     watch_age: Family<1>,
     dropped: Family<2>,
@@ -102,6 +105,9 @@ impl Metrics {
             requests: const { family(&catalog::REQUESTS) },
             request_duration: const { family(&catalog::REQUEST_DURATION) },
             step_duration: const { family(&catalog::STEP_DURATION) },
+            installs: const { family(&catalog::INSTALLS) },
+            install_ready: const { family(&catalog::INSTALL_READY) },
+            config_reverts: const { family(&catalog::CONFIG_REVERTS) },
             api_requests: const { family(&catalog::API_REQUESTS) },
             watch_age: const { family(&catalog::WATCH_AGE) },
             dropped: const { family(&catalog::TELEMETRY_DROPPED) },
@@ -110,13 +116,25 @@ impl Metrics {
             watches: Mutex::default(),
         };
         metrics.build_info.set([version.into(), revision.into()], 1.0);
+        metrics.install_ready(false);
         // An alert on an increase needs the zero before it.
+        metrics.config_reverted(0);
         for signal in Signal::ALL {
             for reason in DropReason::ALL {
                 metrics.dropped(signal, reason, 0);
             }
         }
         metrics
+    }
+
+    /// Whether the agent is ready.
+    pub fn install_ready(&self, ready: bool) {
+        self.install_ready.set([], if ready { 1.0 } else { 0.0 });
+    }
+
+    /// Counts changes that somebody else made to what was installed.
+    pub fn config_reverted(&self, times: u32) {
+        self.config_reverts.add([], times.into());
     }
 
     /// Counts requests to the API server that ended the same way.
@@ -157,6 +175,9 @@ impl Metrics {
             self.requests.snapshot(),
             self.request_duration.snapshot(),
             self.step_duration.snapshot(),
+            self.install_ready.snapshot(),
+            self.installs.snapshot(),
+            self.config_reverts.snapshot(),
             self.api_requests.snapshot(),
             self.watch_age.snapshot(),
             self.dropped.snapshot(),

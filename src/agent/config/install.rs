@@ -1,0 +1,212 @@
+//! What the agent is told about installing the plugin: where from, where to, and what the plugin's
+//! own configuration is to be.
+
+use super::value::{SettingError, boolean_or, list, mode, text};
+use super::{Lookup, boolean};
+use serde_json::{Number, Value};
+use std::path::{Path, PathBuf};
+
+/// The plugin's file in the image and on the node.
+pub const PLUGIN: &str = "istio-cni";
+/// The configuration that is written where the plugin stands alone.
+const STANDALONE: &str = "YYY-istio-cni.conf";
+/// The configuration that is written before everybody else's.
+const OWNED: &str = "02-istio-cni.conflist";
+
+/// Where the plugin comes from and where it belongs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InstallSettings {
+    /// Every file in it is copied.
+    pub source: PathBuf,
+    /// The directories that the files are copied to.
+    pub targets: Vec<PathBuf>,
+    /// The directory of the node's network configuration.
+    pub net_dir: PathBuf,
+    /// How the plugin gets into it.
+    pub placement: Place,
+    /// The mode of configuration files that are the agent's own.
+    pub conf_mode: u32,
+    /// The way to the API server that the plugin gets.
+    pub credentials: Credentials,
+    /// What the plugin is told.
+    pub plugin: PluginSettings,
+}
+
+/// How the plugin gets into the node's network configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Into the list of this name, or else the first one.
+    Chained { file: Option<String> },
+    /// By a file of its own, for a runtime that is told of it in another way (Multus).
+    Standalone { file: String },
+    /// Into a copy of that list, or of the first one, in a file that comes before all others.
+    Owned { file: String, primary: Option<String> },
+}
+
+/// What the plugin reaches the API server with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    /// A kubeconfig in the run directory.
+    File { mode: u32, skip_tls_verify: bool },
+    /// Nothing: it depends on the agent.
+    None,
+}
+
+/// What the plugin is told in its entry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PluginSettings {
+    pub ambient_enabled: bool,
+    pub enablement_selectors: Vec<Value>,
+    pub enable_ambient_detection_retry: bool,
+    pub native_nftables: bool,
+    /// The keys of `CONFIGURATION.md` that are set with `PLUGIN_…`.
+    pub more: Vec<(String, Value)>,
+}
+
+/// The settings, unless the agent is not to install anything.
+pub fn read(lookup: Lookup<'_>) -> Result<Option<InstallSettings>, SettingError> {
+    if boolean(lookup, "SKIP_INSTALL")? {
+        return Ok(None);
+    }
+    let group_read = boolean(lookup, "CNI_CONF_GROUP_READ")?;
+    Ok(Some(InstallSettings {
+        source: directory(lookup, "CNI_BIN_SOURCE_DIR", "/opt/cni/bin")?,
+        targets: targets(lookup)?,
+        net_dir: directory(lookup, "MOUNTED_CNI_NET_DIR", "/host/etc/cni/net.d")?,
+        placement: place(lookup)?,
+        conf_mode: if group_read { 0o640 } else { 0o600 },
+        credentials: credentials(lookup)?,
+        plugin: plugin(lookup)?,
+    }))
+}
+
+impl InstallSettings {
+    /// The settings by their names; none of them is a secret.
+    pub fn describe(&self) -> Vec<(&'static str, String)> {
+        let shown = |path: &Path| path.display().to_string();
+        let targets: Vec<String> = self.targets.iter().map(|target| shown(target)).collect();
+        let (chained, owned, file) = match &self.placement {
+            Place::Chained { file } => (true, String::new(), file.clone().unwrap_or_default()),
+            Place::Standalone { file } => (false, String::new(), file.clone()),
+            Place::Owned { file, primary } => (true, file.clone(), primary.clone().unwrap_or_default()),
+        };
+        let (kubeconfig, mode) = match self.credentials {
+            Credentials::File { mode, .. } => ("file", format!("{mode:04o}")),
+            Credentials::None => ("none", String::new()),
+        };
+        vec![
+            ("CNI_BIN_SOURCE_DIR", shown(&self.source)),
+            ("CNI_BIN_TARGET_DIRS", targets.join(",")),
+            ("MOUNTED_CNI_NET_DIR", shown(&self.net_dir)),
+            ("CHAINED_CNI_PLUGIN", chained.to_string()),
+            ("CNI_CONF_NAME", file),
+            ("ISTIO_OWNED_CNI_CONFIG_FILENAME", owned),
+            ("PLUGIN_KUBECONFIG", kubeconfig.to_owned()),
+            ("KUBECONFIG_MODE", mode),
+        ]
+    }
+}
+
+fn directory(lookup: Lookup<'_>, key: &'static str, default: &str) -> Result<PathBuf, SettingError> {
+    let value = text(lookup, key, default);
+    match Path::new(&value).is_absolute() {
+        true => Ok(PathBuf::from(value)),
+        false => Err(SettingError { key, value, allowed: "the absolute path of a directory" }),
+    }
+}
+
+fn targets(lookup: Lookup<'_>) -> Result<Vec<PathBuf>, SettingError> {
+    const KEY: &str = "CNI_BIN_TARGET_DIRS";
+    let given = match lookup(KEY) {
+        None => vec!["/host/opt/cni/bin".to_owned()],
+        Some(_) => list(lookup, KEY),
+    };
+    let wrong = given.is_empty() || given.iter().any(|path| !Path::new(path).is_absolute());
+    if wrong {
+        let allowed = "a comma list of absolute paths of directories, at least one";
+        return Err(SettingError { key: KEY, value: given.join(","), allowed });
+    }
+    let mut targets: Vec<PathBuf> = given.into_iter().map(PathBuf::from).collect();
+    targets.dedup();
+    Ok(targets)
+}
+
+fn place(lookup: Lookup<'_>) -> Result<Place, SettingError> {
+    let named = file_name(lookup, "CNI_CONF_NAME")?;
+    let owned = file_name(lookup, "ISTIO_OWNED_CNI_CONFIG_FILENAME")?;
+    if !boolean_or(lookup, "CHAINED_CNI_PLUGIN", true)? {
+        return Ok(Place::Standalone { file: named.unwrap_or_else(|| STANDALONE.to_owned()) });
+    }
+    if !boolean(lookup, "ISTIO_OWNED_CNI_CONFIG")? {
+        return Ok(Place::Chained { file: named });
+    }
+    Ok(Place::Owned { file: owned.unwrap_or_else(|| OWNED.to_owned()), primary: named })
+}
+
+/// A plain file name; none when it is absent or empty.
+fn file_name(lookup: Lookup<'_>, key: &'static str) -> Result<Option<String>, SettingError> {
+    let value = text(lookup, key, "").trim().to_owned();
+    let plain = !value.contains(['/', '\0']) && value != "." && value != ".." && value.len() <= 255;
+    match plain {
+        true => Ok(Some(value).filter(|name| !name.is_empty())),
+        false => Err(SettingError { key, value, allowed: "the name of a file, without its directory" }),
+    }
+}
+
+fn credentials(lookup: Lookup<'_>) -> Result<Credentials, SettingError> {
+    let mode = mode(lookup, "KUBECONFIG_MODE", 0o600)?;
+    let skip_tls_verify = boolean(lookup, "SKIP_TLS_VERIFY")?;
+    let value = text(lookup, "PLUGIN_KUBECONFIG", "file");
+    match value.as_str() {
+        "file" | "" => Ok(Credentials::File { mode, skip_tls_verify }),
+        "none" => Ok(Credentials::None),
+        _ => Err(SettingError { key: "PLUGIN_KUBECONFIG", value, allowed: "file or none" }),
+    }
+}
+
+fn plugin(lookup: Lookup<'_>) -> Result<PluginSettings, SettingError> {
+    Ok(PluginSettings {
+        ambient_enabled: boolean(lookup, "AMBIENT_ENABLED")?,
+        enablement_selectors: selectors(lookup)?,
+        enable_ambient_detection_retry: boolean(lookup, "ENABLE_AMBIENT_DETECTION_RETRY")?,
+        native_nftables: boolean(lookup, "NATIVE_NFTABLES")?,
+        more: more(lookup),
+    })
+}
+
+fn selectors(lookup: Lookup<'_>) -> Result<Vec<Value>, SettingError> {
+    const KEY: &str = "AMBIENT_ENABLEMENT_SELECTOR";
+    let value = text(lookup, KEY, "");
+    if value.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    let allowed = "a YAML list of label selectors";
+    serde_saphyr::from_str::<Vec<Value>>(&value).map_err(|_| SettingError { key: KEY, value, allowed })
+}
+
+/// The plugin's keys that can be set through the agent, by their names in the environment. What is
+/// allowed is the plugin's to say.
+const PLUGIN_KEYS: [(&str, &str); 8] = [
+    ("PLUGIN_STATUS_MODE", "status_mode"),
+    ("PLUGIN_TRACE_PARENT", "trace_parent"),
+    ("PLUGIN_POD_LOOKUP_ATTEMPTS", "pod_lookup_attempts"),
+    ("PLUGIN_POD_LOOKUP_INTERVAL_MS", "pod_lookup_interval_ms"),
+    ("PLUGIN_API_TIMEOUT_MS", "api_timeout_ms"),
+    ("PLUGIN_AGENT_TIMEOUT_MS", "agent_timeout_ms"),
+    ("PLUGIN_LOCK_TIMEOUT_MS", "lock_timeout_ms"),
+    ("PLUGIN_TOOL_TIMEOUT_MS", "tool_timeout_ms"),
+];
+
+fn more(lookup: Lookup<'_>) -> Vec<(String, Value)> {
+    let given = |(key, name): (&str, &str)| {
+        let value = lookup(key).filter(|value| !value.trim().is_empty())?;
+        let value = value.trim();
+        let number = value.parse::<u64>().map(|number| Value::Number(Number::from(number)));
+        Some((name.to_owned(), number.unwrap_or_else(|_| Value::String(value.to_owned()))))
+    };
+    PLUGIN_KEYS.into_iter().filter_map(given).collect()
+}
+
+#[cfg(test)]
+#[path = "install_tests.rs"]
+mod tests;
