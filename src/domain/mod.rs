@@ -3,6 +3,7 @@
 
 pub mod annotation;
 mod annotation_value;
+pub mod api_access;
 pub mod cidr;
 pub mod culprit;
 pub mod decision;

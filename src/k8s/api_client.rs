@@ -1,8 +1,9 @@
 //! One GET of one pod over HTTP/1.1, with TLS by rustls, and a typed error for each way in which
 //! an API server can fail to answer it.
 
-use super::kubeconfig::{ApiAccess, Trust};
+use super::kubeconfig::header;
 use super::pod::Pod;
+use crate::domain::api_access::{ApiAccess, Trust};
 use crate::domain::failure::Classify;
 use crate::domain::pod::PodFacts;
 use crate::domain::step::ErrorType;
@@ -92,7 +93,7 @@ pub fn get_pod(
     let url = format!("{}/api/v1/namespaces/{}/pods/{}", access.server, escaped(namespace), escaped(name));
     let mut request = call.agent()?.get(&url);
     if let Some(authorization) = &access.authorization {
-        request = request.header("Authorization", authorization);
+        request = request.header("Authorization", header(authorization));
     }
     let response = request.call();
     counted(response.as_ref().ok().map(|response| response.status().as_u16()));

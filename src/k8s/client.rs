@@ -232,7 +232,7 @@ fn in_cluster(host: &str, port: u16, account: &Path, ca: &Path) -> Result<kube::
     Ok(config)
 }
 
-fn authority(host: &str, port: u16) -> String {
+pub(super) fn authority(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 

@@ -1,12 +1,15 @@
-//! The kubeconfig that the agent writes for the plugin: server, trust and credentials of the
-//! current context. Nothing here ever shows a secret: not in errors, not in `Debug`.
+//! Reading a kubeconfig, as the plugin does the one that the agent writes for it: server, trust and
+//! credentials of the current context. Nothing here ever shows a secret: not in errors, not in `Debug`.
 
+use crate::domain::api_access::{ApiAccess, Authorization, ClientCertificate, Trust};
 use crate::domain::failure::Classify;
 use crate::domain::step::ErrorType;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The file's name in the run directory.
@@ -14,34 +17,6 @@ pub const FILE_NAME: &str = "istio-cni-kubeconfig";
 
 /// No kubeconfig is larger; a larger file is refused.
 const MAX_BYTES: u64 = 1 << 20;
-
-/// How to reach the API server, and as whom.
-pub struct ApiAccess {
-    /// `https://host:port`, perhaps with a path, without a slash at the end.
-    pub server: String,
-    /// Whose certificate the server may have.
-    pub trust: Trust,
-    /// The value of the `Authorization` header.
-    pub authorization: Option<String>,
-    /// How the client shows itself in TLS.
-    pub client_certificate: Option<ClientCertificate>,
-}
-
-/// A client certificate chain and its key, in PEM.
-pub struct ClientCertificate {
-    pub chain: Vec<u8>,
-    pub key: Vec<u8>,
-}
-
-/// Whose certificate the server may have.
-pub enum Trust {
-    /// One that these (PEM) have signed.
-    Authorities(Vec<u8>),
-    /// Anybody's: `insecure-skip-tls-verify`.
-    Anybody,
-    /// There is none: plain HTTP.
-    PlainHttp,
-}
 
 /// Why a kubeconfig cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -98,8 +73,9 @@ pub fn load(path: &Path) -> Result<ApiAccess, KubeconfigError> {
     })
 }
 
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let file = std::fs::File::open(path)?;
+/// Reads a file of credentials, [`MAX_BYTES`] at most. It does not wait for a pipe's writer.
+pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let mut text = Vec::with_capacity(4096);
     file.take(MAX_BYTES + 1).read_to_end(&mut text)?;
     if text.len() as u64 > MAX_BYTES {
@@ -248,18 +224,19 @@ impl Cluster {
 }
 
 impl User {
-    fn authorization(&self, directory: &Path) -> Result<Option<String>, Problem> {
+    fn authorization(&self, directory: &Path) -> Result<Option<Authorization>, Problem> {
         let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
         if let Some(token) = given(&self.token) {
-            return Ok(Some(bearer(&token)?));
+            return Ok(Some(Authorization::Token(token_of(token)?)));
         }
         if let Some(file) = given(&self.token_file) {
             let text = named("token", directory.join(file))?;
-            return Ok(Some(bearer(String::from_utf8_lossy(&text).trim())?));
+            let token = String::from_utf8_lossy(&text).trim().to_owned();
+            return Ok(Some(Authorization::Token(token_of(token)?)));
         }
         if let Some(username) = given(&self.username) {
-            let password = self.password.as_deref().unwrap_or_default();
-            return Ok(Some(format!("Basic {}", BASE64.encode(format!("{username}:{password}")))));
+            let password = self.password.clone().unwrap_or_default();
+            return Ok(Some(Authorization::Password { username, password }));
         }
         if self.exec.is_some() || self.auth_provider.is_some() {
             return Err("its user needs an exec or auth-provider plugin; use a token or a client certificate"
@@ -283,12 +260,25 @@ impl User {
     }
 }
 
-/// A bearer token as a header; one with other than visible characters would break the request.
-fn bearer(token: &str) -> Result<String, String> {
-    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("its user's token is empty or has characters that no token has".to_owned());
+/// Whether a text can be a bearer token; one with other than visible characters would break the
+/// request.
+pub(super) fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+fn token_of(token: String) -> Result<String, String> {
+    let problem = || "its user's token is empty or has characters that no token has".to_owned();
+    if is_token(&token) { Ok(token) } else { Err(problem()) }
+}
+
+/// The `Authorization` header.
+pub(super) fn header(authorization: &Authorization) -> String {
+    match authorization {
+        Authorization::Token(token) => format!("Bearer {token}"),
+        Authorization::Password { username, password } => {
+            format!("Basic {}", BASE64.encode(format!("{username}:{password}")))
+        }
     }
-    Ok(format!("Bearer {token}"))
 }
 
 /// What `KEY-data` holds, in base64, or else the file that `KEY` names.

@@ -21,7 +21,7 @@ fn config(cluster: &str, user: &str) -> String {
 }
 
 fn problem(cluster: &str, user: &str) -> String {
-    let error = access(&config(cluster, user)).err().expect("an unusable kubeconfig");
+    let error = access(&config(cluster, user)).expect_err("an unusable kubeconfig");
     assert_eq!(error.error_type(), ErrorType::KubeconfigInvalid);
     error.to_string()
 }
@@ -51,7 +51,7 @@ users:
     let access = access(text).unwrap();
     assert_eq!(access.server, "https://[fd00::1]:6443");
     assert!(matches!(access.trust, Trust::Authorities(pem) if pem == b"PEM OF DATA"));
-    assert_eq!(access.authorization.as_deref(), Some("Bearer abc.def-1"));
+    assert!(access.authorization == Some(Authorization::Token("abc.def-1".into())));
     assert!(access.client_certificate.is_none());
 }
 
@@ -64,7 +64,7 @@ fn json_is_yaml_too_and_other_orders_and_forms_are_fine() {
     .unwrap();
     assert_eq!(access.server, "http://127.0.0.1:8080/base");
     assert!(matches!(access.trust, Trust::PlainHttp));
-    assert_eq!(access.authorization, None);
+    assert!(access.authorization.is_none());
 }
 
 #[test]
@@ -80,9 +80,12 @@ fn trust_comes_from_data_from_a_file_or_is_waived() {
 #[test]
 fn credentials_come_from_a_token_a_token_file_a_password_or_a_certificate() {
     let with = |user: &str| access(&config(PLAIN, user)).unwrap();
-    assert_eq!(with("token: t").authorization.as_deref(), Some("Bearer t"));
-    assert_eq!(with("tokenFile: token").authorization.as_deref(), Some("Bearer from-a-file"));
-    assert_eq!(with("username: u, password: p").authorization.as_deref(), Some("Basic dTpw"));
+    let token = |text: &str| Some(Authorization::Token(text.into()));
+    assert!(with("token: t").authorization == token("t"));
+    assert!(with("tokenFile: token").authorization == token("from-a-file"));
+    let password = Authorization::Password { username: "u".into(), password: "p".into() };
+    assert_eq!(header(&password), "Basic dTpw");
+    assert!(with("username: u, password: p").authorization == Some(password));
     let client = with("client-certificate: ca.crt, client-key-data: a2V5").client_certificate.unwrap();
     assert_eq!((client.chain.as_slice(), client.key.as_slice()), (&b"PEM OF A FILE"[..], &b"key"[..]));
 }

@@ -6,6 +6,7 @@ pub mod client;
 pub mod error;
 pub mod kubeconfig;
 pub mod lookup;
+pub mod plugin_kubeconfig;
 pub mod pod;
 pub mod rest;
 pub mod search;

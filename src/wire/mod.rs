@@ -1,10 +1,11 @@
 //! Pure serde of what crosses a process boundary: CNI configuration and results, the agent's
-//! socket protocol, the spool's framing.
+//! socket protocol, the spool's framing, the kubeconfig for the plugin.
 pub mod agent;
 pub mod args;
 pub mod cni;
 pub mod document;
 pub mod environment;
+pub mod kubeconfig;
 pub mod netconf;
 pub mod result;
 pub mod result_print;
