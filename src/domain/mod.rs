@@ -6,6 +6,7 @@ mod annotation_value;
 pub mod api_access;
 pub mod cidr;
 pub mod culprit;
+pub mod cni_files;
 pub mod decision;
 pub mod failure;
 pub mod gotext;

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod args;
 pub mod cni;
+pub mod conflist;
 pub mod document;
 pub mod environment;
 pub mod kubeconfig;

@@ -1,0 +1,25 @@
+//! The node's CNI network configuration: what the runtime would use, and how our plugin gets into it and out again. A
+//! pure decision over the files of the directory. What belongs to others is never parsed into values and printed again:
+//! its text is passed on, so that unknown keys, their order, and numbers of any size stay what they are.
+
+mod candidates;
+mod decide;
+mod edit;
+mod entry;
+mod json;
+mod list;
+mod owned;
+mod plugin;
+mod remove;
+mod sentence;
+mod standalone;
+
+pub use decide::decide;
+pub use entry::PluginEntry;
+pub use remove::remove;
+
+/// The plugin's type, and the name of its binary.
+pub const PLUGIN_TYPE: &str = "istio-cni";
+
+#[cfg(test)]
+mod cases;

@@ -1,0 +1,123 @@
+//! One plugin's object as the CNI library reads it: keys in any case, the last one counts, `null` is nothing.
+
+use super::PLUGIN_TYPE;
+use super::json::{self, Member, shown};
+use crate::wire::document::wrong;
+use serde_json::Value;
+
+/// A plugin's text that the library takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plugin {
+    /// As it stands in the file.
+    pub text: String,
+    /// Its `type`.
+    pub kind: String,
+    /// Its `name`; empty without one.
+    pub name: String,
+    /// Its `cniVersion`; empty without one.
+    pub version: String,
+}
+
+/// The order in which the library sees an object's keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// A `.conf` is read directly.
+    File,
+    /// A plugin in a list is sorted by key first, and has each key once.
+    Sorted,
+}
+
+impl Plugin {
+    /// Reads and checks one; `Err` is a phrase.
+    pub fn parse(text: &str, order: Order) -> Result<Plugin, String> {
+        let mut members = json::object(text)?;
+        if order == Order::Sorted {
+            members = sorted(members);
+        }
+        let kind = read_text(&members, "type")?;
+        let name = read_text(&members, "name")?;
+        let version = read_text(&members, "cniVersion")?;
+        check_known(&members)?;
+        if kind.is_empty() {
+            return Err("it has no type".to_owned());
+        }
+        Ok(Plugin { text: text.to_owned(), kind, name, version })
+    }
+
+    /// Whether it is ours.
+    pub fn is_ours(&self) -> bool {
+        self.kind == PLUGIN_TYPE
+    }
+}
+
+/// Each key once, with its last value, in the order of keys.
+fn sorted(members: Vec<Member>) -> Vec<Member> {
+    let last: std::collections::BTreeMap<String, Member> =
+        members.into_iter().map(|member| (member.name(), member)).collect();
+    last.into_values().collect()
+}
+
+/// The values at a key, whatever its case.
+fn values<'a>(members: &'a [Member], key: &'a str) -> impl Iterator<Item = &'a str> {
+    let folded = members.iter().filter(move |member| member.name().eq_ignore_ascii_case(key));
+    folded.map(|member| member.value.as_str()).filter(|value| *value != "null")
+}
+
+/// The last text at a key; every value there must be text.
+fn read_text(members: &[Member], key: &str) -> Result<String, String> {
+    let mut read = String::new();
+    for value in values(members, key) {
+        if !value.starts_with('"') {
+            return Err(format!("its {key} is {}, and not text", shown(value)));
+        }
+        read = json::text(value);
+    }
+    Ok(read)
+}
+
+/// The other keys that the library reads have their types.
+fn check_known(members: &[Member]) -> Result<(), String> {
+    let checks: [(&str, fn(&Value) -> Option<String>); 5] = [
+        ("capabilities", |value| every_member(value, |_, value| value.is_boolean(), "true or false")),
+        ("ipam", |value| every_member(value, |key, value| key != "type" || value.is_string(), "text in its type")),
+        ("dns", |value| every_member(value, dns_member, "text and lists of text")),
+        ("prevResult", |value| every_member(value, |_, _| true, "")),
+        ("cni.dev/valid-attachments", valid_attachments),
+    ];
+    for (key, check) in checks {
+        // What is nested too deeply to be read as a value has no shape that the library would mind.
+        for value in values(members, key).filter_map(|text| serde_json::from_str::<Value>(text).ok()) {
+            if let Some(problem) = check(&value) {
+                return Err(format!("its {key} {problem}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with an object whose members, `null` apart, must be `fine`; keys come in lower case.
+fn every_member(value: &Value, fine: impl Fn(&str, &Value) -> bool, wanted: &'static str) -> Option<String> {
+    let Value::Object(members) = value else { return Some(must_be("an object", value)) };
+    let bad = members.iter().find(|(key, value)| !value.is_null() && !fine(&key.to_ascii_lowercase(), value));
+    bad.map(|(key, value)| format!("must have {wanted}, not {} at {}", wrong(key, wanted, value).found, shown(key)))
+}
+
+fn dns_member(key: &str, value: &Value) -> bool {
+    let text = |value: &Value| value.is_string() || value.is_null();
+    match key {
+        "domain" => text(value),
+        "nameservers" | "search" | "options" => value.as_array().is_some_and(|items| items.iter().all(text)),
+        _ => true,
+    }
+}
+
+fn valid_attachments(value: &Value) -> Option<String> {
+    let Value::Array(items) = value else { return Some(must_be("a list", value)) };
+    let id = |key: &str, value: &Value| !matches!(key, "containerid" | "ifname") || value.is_string();
+    items.iter().filter(|item| !item.is_null()).find_map(|item| every_member(item, id, "text"))
+}
+
+fn must_be(wanted: &'static str, value: &Value) -> String {
+    let wrong = wrong("", wanted, value);
+    format!("must be {wanted}, not {}", wrong.found)
+}
