@@ -1,9 +1,12 @@
 //! The kernel, files and commands: namespaces, nf_tables netlink, iptables, sockets, the spool file.
 
+pub mod atomic_file;
 pub mod child;
+pub mod conf_dir;
 pub mod dir_watch;
 pub mod dry_run;
 pub mod fake;
+pub mod file_error;
 pub mod groups;
 pub mod iptables;
 pub mod kernel;

@@ -77,22 +77,25 @@ fn read_text(members: &[Member], key: &str) -> Result<String, String> {
 
 /// The other keys that the library reads have their types.
 fn check_known(members: &[Member]) -> Result<(), String> {
-    let checks: [(&str, fn(&Value) -> Option<String>); 5] = [
-        ("capabilities", |value| every_member(value, |_, value| value.is_boolean(), "true or false")),
-        ("ipam", |value| every_member(value, |key, value| key != "type" || value.is_string(), "text in its type")),
-        ("dns", |value| every_member(value, dns_member, "text and lists of text")),
-        ("prevResult", |value| every_member(value, |_, _| true, "")),
-        ("cni.dev/valid-attachments", valid_attachments),
-    ];
-    for (key, check) in checks {
+    for key in ["capabilities", "ipam", "dns", "prevResult", "cni.dev/valid-attachments"] {
         // What is nested too deeply to be read as a value has no shape that the library would mind.
         for value in values(members, key).filter_map(|text| serde_json::from_str::<Value>(text).ok()) {
-            if let Some(problem) = check(&value) {
+            if let Some(problem) = problem_at(key, &value) {
                 return Err(format!("its {key} {problem}"));
             }
         }
     }
     Ok(())
+}
+
+fn problem_at(key: &str, value: &Value) -> Option<String> {
+    match key {
+        "capabilities" => every_member(value, |_, value| value.is_boolean(), "true or false"),
+        "ipam" => every_member(value, |key, value| key != "type" || value.is_string(), "text in its type"),
+        "dns" => every_member(value, dns_member, "text and lists of text"),
+        "prevResult" => every_member(value, |_, _| true, ""),
+        _ => valid_attachments(value),
+    }
 }
 
 /// What is wrong with an object whose members, `null` apart, must be `fine`; keys come in lower case.
