@@ -4,6 +4,7 @@
 use super::backend::{self, Decision};
 use super::config::Settings;
 use super::http::{self, ListenError};
+use super::log_control::LogControl;
 use crate::host::uds_listener::{BindError, Listener, Stopper};
 use crate::k8s::error::ApiError;
 use crate::telemetry::agent_event::AgentEvent;
@@ -11,6 +12,7 @@ use crate::telemetry::dependency_log;
 use crate::telemetry::pipeline::{Setup, Telemetry};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 use tokio::runtime::{Handle, Runtime};
 
@@ -38,6 +40,7 @@ pub struct Agent {
     pub(super) runtime: Runtime,
     pub(super) telemetry: Telemetry,
     pub(super) backend: Decision,
+    pub(super) log: Arc<LogControl>,
     pub(super) started: Instant,
 }
 
@@ -79,7 +82,12 @@ impl Agent {
         dependency_log::install(&telemetry);
         telemetry.event(AgentEvent::Starting { version, node: settings.node.clone() });
         telemetry.event(AgentEvent::Configured { settings: settings.describe(&server) });
-        Ok(Agent { settings, runtime, telemetry, backend, started })
+        for unknown in &settings.unknown {
+            let (variable, problem) = (unknown.name.clone(), unknown.problem());
+            telemetry.event(AgentEvent::ConfigIgnored { variable, problem });
+        }
+        let log = Arc::new(LogControl::new(settings.run_dir.clone(), settings.levels, telemetry.clone()));
+        Ok(Agent { settings, runtime, telemetry, backend, log, started })
     }
 
     /// What drives the agent's tasks.
@@ -101,6 +109,11 @@ impl Bound {
     /// What is told of the agent.
     pub fn telemetry(&self) -> &Telemetry {
         &self.agent.telemetry
+    }
+
+    /// What decides how much is logged.
+    pub fn log_control(&self) -> Arc<LogControl> {
+        self.agent.log.clone()
     }
 
     /// Where `/metrics` is served, if it is.

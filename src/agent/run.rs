@@ -48,7 +48,7 @@ impl Bound {
     pub fn run(self, stop: impl Future<Output = String>) -> Ending {
         self.announce();
         let Bound { agent, listener, stopper, metrics, health } = self;
-        let Agent { settings, runtime, telemetry, backend, started } = agent;
+        let Agent { settings, runtime, telemetry, backend, started, .. } = agent;
         let running = Running {
             telemetry: telemetry.clone(),
             readiness: Readiness::new(tell_readiness(telemetry.clone(), started)),

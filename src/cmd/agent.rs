@@ -2,12 +2,12 @@
 
 use super::cli::{fail, wrong_use};
 use crate::agent::app::{Agent, Bound, Ending, StartError};
-use crate::agent::config::Settings;
+use crate::agent::config::{Settings, unknown};
+use crate::agent::log_control::LogControl;
 use crate::agent::spool::SpoolKeeper;
 use crate::telemetry::console_writer::Format;
-use crate::telemetry::event::Level;
 use crate::telemetry::otlp::config::Config;
-use crate::telemetry::pipeline::{Setup, Telemetry};
+use crate::telemetry::pipeline::Setup;
 use crate::telemetry::resource::Identity;
 use anyhow::Context;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
@@ -112,8 +112,9 @@ const AFTER_HELP: &str = "Examples:
 Every flag can be given in the environment too, in upper case with underscores (--node-name as
 KUBERNETES_NODE_NAME); a flag wins. Also read: POD_NAME, POD_NAMESPACE, EXCLUDE_NAMESPACES,
 NATIVE_NFTABLES, K8S_CLUSTER_NAME and OpenTelemetry's OTEL_* variables. The other flags of Istio's
-install-cni are accepted. SIGUSR1 makes the running agent log at level debug, SIGUSR2 at its own
-level again.";
+install-cni are accepted. The file log-level in the run directory, in the form of
+--log_output_level, sets the levels while the agent runs. SIGUSR1 makes the running agent log at
+level debug, SIGUSR2 at its own level again.";
 
 impl Flag {
     fn argument(&self) -> Arg {
@@ -173,7 +174,7 @@ pub fn run(args: &AgentArgs) -> ExitCode {
     let lookup = |key: &str| args.flags().get(key).or_else(|| environment.get(key)).cloned();
     let hostname = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
     let settings = match Settings::read(&lookup, &hostname) {
-        Ok(settings) => settings,
+        Ok(settings) => Settings { unknown: unknown(environment.keys().map(String::as_str)), ..settings },
         Err(error) => return wrong_use(&error.said_of(&args.name_of(error.key))),
     };
     let setup = setup(&settings, &lookup);
@@ -183,7 +184,7 @@ pub fn run(args: &AgentArgs) -> ExitCode {
             _ => fail(&format!("the agent cannot start: {error:#}"), 1),
         },
         Ok((agent, signals)) => {
-            let stop = signals.received(agent.telemetry().clone());
+            let stop = signals.received(agent.log_control());
             match agent.run(stop) {
                 Ending::Asked => ExitCode::SUCCESS,
                 Ending::TaskEnded(_) => ExitCode::FAILURE,
@@ -244,16 +245,25 @@ impl Signals {
 
     /// Waits for a signal to stop, and says which in the reference's words. Until then the others
     /// change the log's level.
-    async fn received(mut self, telemetry: Telemetry) -> String {
-        let configured = telemetry.level();
+    async fn received(mut self, log: Arc<LogControl>) -> String {
         let name = loop {
             tokio::select! {
                 _ = self.terminate.recv() => break "terminated",
                 _ = self.interrupt.recv() => break "interrupt",
-                _ = self.debug.recv() => telemetry.set_level(Level::Debug),
-                _ = self.configured.recv() => telemetry.set_level(configured),
+                _ = self.debug.recv() => log.log_all(),
+                _ = self.configured.recv() => log.log_as_configured(),
             }
         };
         format!("Exit signal received: {name}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_flags_variable_is_taken_for_an_unknown_setting() {
+        assert_eq!(unknown(FLAGS.iter().map(|flag| flag.key)), []);
     }
 }

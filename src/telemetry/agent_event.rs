@@ -101,6 +101,13 @@ agent_events! {
     /// Somebody asked for another threshold of the log.
     LevelChanged { level: String = LOG_LEVEL }
         = "istio_cni.agent.level_changed", Info, "the level of this log is {level} now";
+    /// The file that sets the levels of the logs came, changed or went.
+    LevelsChanged { agent: String = LOG_LEVEL, plugin: String = PLUGIN_LOG_LEVEL, source: String = LOG_LEVEL_SOURCE }
+        = "istio_cni.agent.levels_changed", Info,
+        "the agent logs at level {agent} and plugins at level {plugin} now, as {source} says";
+    /// The file that sets the levels of the logs cannot be used, and counts as absent.
+    LevelFileIgnored { path: String = FILE_PATH, problem: String = EXCEPTION_MESSAGE }
+        = "istio_cni.agent.level_file_ignored", Warn, "the file {path} is ignored: {problem}";
     /// The process stops.
     Stopping { cause: String = STOP_CAUSE }
         = "istio_cni.agent.stopping", Info, "stopping: {cause}";
@@ -177,7 +184,7 @@ agent_events! {
     TelemetryDropped {
         signal: String = TELEMETRY_SIGNAL, reason: String = TELEMETRY_REASON, items: u64 = TELEMETRY_ITEMS,
     } = "istio_cni.telemetry.dropped", Warn, "lost {items} items of {signal}: {reason}";
-    /// A variable of the environment has a value that is not used.
+    /// A variable of the environment has a value that is not used, or a name that nobody reads.
     ConfigIgnored { variable: String = CONFIG_VARIABLE, problem: String = EXCEPTION_MESSAGE }
         = "istio_cni.config.ignored", Warn, "{variable} is ignored: {problem}";
     /// A library warns.

@@ -74,6 +74,10 @@ keys! {
     INSTALL_ADVICE = "istio_cni.install.advice";
     /// The threshold of the agent's log: a [`super::event::Level`].
     LOG_LEVEL = "istio_cni.agent.log_level";
+    /// The threshold of the plugin's log.
+    PLUGIN_LOG_LEVEL = "istio_cni.agent.plugin_log_level";
+    /// Where the thresholds of the logs come from: a file, or the configuration.
+    LOG_LEVEL_SOURCE = "istio_cni.agent.log_level_source";
     /// Why the agent stops: a signal's name, or the task that ended.
     STOP_CAUSE = "istio_cni.agent.stop_cause";
     /// How many requests were still under way at the end.
@@ -104,7 +108,7 @@ keys! {
     TELEMETRY_BYTES = "istio_cni.telemetry.bytes";
     /// The agent's settings, by their names in the environment.
     CONFIG_SETTINGS = "istio_cni.config.settings";
-    /// The environment variable with a value that is not used.
+    /// The environment variable with a value that is not used, or a name that nobody reads.
     CONFIG_VARIABLE = "istio_cni.config.variable";
     /// The module of a library that logged something.
     DEPENDENCY = "istio_cni.dependency";

@@ -19,28 +19,33 @@ impl Default for LogLevels {
     }
 }
 
+/// What a value of this form takes.
+pub const TAKEN: &str = "a level (none, fatal, error, warn, info, debug), or a comma list of scope:level with the scopes default, cni-agent, cni-plugin and all";
+
 impl LogLevels {
-    /// Reads the flag's value. A bare level is that of scope `default`; our own lines follow it
-    /// unless `cni-agent` is named too. Scopes that we do not have are passed over.
+    /// Reads the flag's value. A bare level is that of scope `default`, which the agent's and the
+    /// plugin's lines follow unless `cni-agent` or `cni-plugin` is named too; `all` wins over each.
+    /// Scopes that we do not have are passed over.
+    ///
+    /// The reference's agent takes a bare level for its scope `default` alone, and what is in no
+    /// scope that it names stays at `info`; so there the chart's `logging.level`, a bare level,
+    /// reaches neither the lines of scope `cni-agent` nor the plugin.
     pub fn read(value: &str) -> Result<LogLevels, SettingError> {
-        let mut levels = LogLevels::default();
-        let mut own = None;
+        let unusable = || SettingError { key: "LOG_OUTPUT_LEVEL", value: value.to_owned(), allowed: TAKEN };
+        let (mut default, mut agent, mut plugin, mut all) = (LogLevels::default().agent, None, None, None);
         for item in value.split(',').map(str::trim).filter(|item| !item.is_empty()) {
             let (scope, word) = item.split_once(':').unwrap_or(("default", item));
-            let level = level(word).ok_or_else(|| SettingError {
-                key: "LOG_OUTPUT_LEVEL",
-                value: value.to_owned(),
-                allowed: "a level (none, fatal, error, warn, info, debug), or a comma list of scope:level with the scopes default, cni-agent, cni-plugin and all",
-            })?;
+            let level = level(word).ok_or_else(unusable)?;
             match scope {
-                "default" => levels.agent = level,
-                "cni-agent" => own = Some(level),
-                "cni-plugin" => levels.plugin = level,
-                "all" => return Ok(LogLevels { agent: level, plugin: level }),
+                "default" => default = level,
+                "cni-agent" => agent = Some(level),
+                "cni-plugin" => plugin = Some(level),
+                "all" => all = Some(level),
                 _ => {}
             }
         }
-        Ok(LogLevels { agent: own.unwrap_or(levels.agent), ..levels })
+        let of = |named: Option<Level>| all.or(named).unwrap_or(default);
+        Ok(LogLevels { agent: of(agent), plugin: of(plugin) })
     }
 }
 

@@ -2,10 +2,13 @@
 //! names. Both come in as one lookup by the environment's name, so that a map can stand in.
 
 pub mod install;
+pub mod level_file;
 mod log;
+mod unknown;
 mod value;
 
 pub use log::LogLevels;
+pub use unknown::{UnknownSetting, unknown};
 pub use value::SettingError;
 
 use crate::domain::request::Backend;
@@ -46,6 +49,8 @@ pub struct Settings {
     pub levels: LogLevels,
     /// Whether the log is JSON.
     pub log_json: bool,
+    /// What the environment has that looks like a setting and is none; nothing unless filled in.
+    pub unknown: Vec<UnknownSetting>,
 }
 
 impl Settings {
@@ -64,6 +69,7 @@ impl Settings {
             backend: backend(lookup)?,
             levels: LogLevels::read(&text(lookup, "LOG_OUTPUT_LEVEL", ""))?,
             log_json: boolean(lookup, "LOG_AS_JSON")?,
+            unknown: Vec::new(),
         })
     }
 }

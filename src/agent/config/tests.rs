@@ -29,7 +29,9 @@ fn the_settings_are_described_by_their_names() {
         text,
         "CNI_AGENT_RUN_DIR=/var/run/istio-cni KUBERNETES_NODE_NAME=host-1 API_SERVER=https://10.0.0.1:6443 \
          KUBECONFIG=/k MONITORING_PORT=none HEALTH_PORT=8000 POD_NAMESPACE= POD_NAME= EXCLUDE_NAMESPACES=a,b \
-         REDIRECT_BACKEND=auto LOG_OUTPUT_LEVEL=info,cni-plugin:info"
+         REDIRECT_BACKEND=auto LOG_OUTPUT_LEVEL=info,cni-plugin:info CNI_BIN_SOURCE_DIR=/opt/cni/bin \
+         CNI_BIN_TARGET_DIRS=/host/opt/cni/bin MOUNTED_CNI_NET_DIR=/host/etc/cni/net.d CHAINED_CNI_PLUGIN=true \
+         CNI_CONF_NAME= ISTIO_OWNED_CNI_CONFIG_FILENAME= PLUGIN_KUBECONFIG=file KUBECONFIG_MODE=0600"
     );
 }
 
@@ -94,9 +96,12 @@ fn without_kubeconfig_the_pods_own_account_is_used() {
 #[test]
 fn log_levels_are_read_by_scope() {
     let levels = |value: &str| LogLevels::read(value).map(|levels| (levels.agent, levels.plugin));
-    assert_eq!(levels("debug"), Ok((Level::Debug, Level::Info)));
-    assert_eq!(levels("debug,cni-agent:warn"), Ok((Level::Warn, Level::Info)));
+    assert_eq!(levels(""), Ok((Level::Info, Level::Info)));
+    assert_eq!(levels("debug"), Ok((Level::Debug, Level::Debug)));
+    assert_eq!(levels("default:warn"), Ok((Level::Warn, Level::Warn)));
+    assert_eq!(levels("cni-plugin:info,debug"), Ok((Level::Debug, Level::Info)));
+    assert_eq!(levels("debug,cni-agent:warn"), Ok((Level::Warn, Level::Debug)));
     assert_eq!(levels("cni-plugin:error,ztunnel:debug"), Ok((Level::Info, Level::Error)));
-    assert_eq!(levels("default:info,all:none"), Ok((Level::Off, Level::Off)));
+    assert_eq!(levels("default:info,all:none,cni-plugin:debug"), Ok((Level::Off, Level::Off)));
     assert!(levels("loud").unwrap_err().to_string().starts_with("LOG_OUTPUT_LEVEL=\"loud\" cannot be used"));
 }
