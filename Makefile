@@ -27,7 +27,7 @@ build: have-cargo ## Leaves the static binaries istio-cni and istio-cni-otel in 
 	cargo rustc --locked --release --bin istio-cni-otel -- $(STATIC)
 
 .PHONY: test
-test: have-cargo prerequisites ## Runs every test; installs iptables and nftables from Debian when it may
+test: have-cargo prerequisites ## Runs every test; installs what they run from Debian when it may, and builds cnitool with Go
 	cargo test --locked
 	@$(MAKE) --no-print-directory conformance
 
