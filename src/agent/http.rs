@@ -5,6 +5,7 @@ use crate::telemetry::pipeline::Telemetry;
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::get;
+use futures::future::BoxFuture;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -49,11 +50,15 @@ pub fn listen(purpose: &'static str, key: &'static str, port: u16) -> Result<Tcp
     Ok(listener)
 }
 
+/// Makes readiness true to what is there now, before it is told to anybody.
+pub type LookFirst = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
 /// `/metrics`, as text that the scraper asks for.
-pub fn metrics(telemetry: Telemetry) -> Router {
+pub fn metrics(telemetry: Telemetry, look: LookFirst) -> Router {
     Router::new().route(
         "/metrics",
         get(move |headers: HeaderMap| async move {
+            look().await;
             let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
             let (content_type, text) = telemetry.metrics().render(accept);
             ([(header::CONTENT_TYPE, content_type)], text)
@@ -64,9 +69,11 @@ pub fn metrics(telemetry: Telemetry) -> Router {
 /// `/readyz`: 200, or 503 with what is waited for. `/healthz`: 503 only when a restart would help.
 pub fn health(
     readiness: Arc<Readiness>,
+    look: LookFirst,
     trouble: impl Fn() -> Option<String> + Clone + Send + Sync + 'static,
 ) -> Router {
     let ready = move || async move {
+        look().await;
         match readiness.waiting_for() {
             pending if pending.is_empty() => (StatusCode::OK, "ok\n".to_owned()),
             pending => (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", pending.join(", "))),

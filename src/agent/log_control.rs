@@ -3,11 +3,18 @@
 
 use super::config::LogLevels;
 use super::config::level_file;
+use crate::host::dir_watch::DirWatch;
 use crate::telemetry::agent_event::AgentEvent;
 use crate::telemetry::event::Level;
 use crate::telemetry::pipeline::Telemetry;
+use std::convert::Infallible;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+/// How often to look although nobody told of a change.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Decides the levels, and sets the agent's own. The plugin's is for whoever writes the plugin's
 /// configuration.
@@ -53,6 +60,26 @@ impl LogControl {
             self.change(levels, source);
         }
         levels
+    }
+
+    /// Looks whenever something in the run directory changes, and from time to time.
+    pub async fn watch(self: Arc<Self>) -> Result<(), Infallible> {
+        // Without watches, which is said elsewhere, time alone has to do.
+        let mut watch = DirWatch::new([self.run_dir.clone()]).ok();
+        loop {
+            match &mut watch {
+                Some(directory) => {
+                    if let Ok(Err(_)) = timeout(LOOK_EVERY, directory.changed()).await {
+                        watch = None;
+                    }
+                }
+                None => sleep(LOOK_EVERY).await,
+            }
+            self.look();
+            if let Some(directory) = &mut watch {
+                directory.renew();
+            }
+        }
     }
 
     /// The levels that file and configuration come to, as of the last look.

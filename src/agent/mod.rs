@@ -7,6 +7,7 @@ mod claims;
 pub mod config;
 mod http;
 mod inflight;
+mod install;
 pub mod log_control;
 mod pods;
 mod readiness;

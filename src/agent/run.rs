@@ -5,7 +5,11 @@
 use super::app::{Agent, Bound, Ending};
 use super::backend::Decision;
 use super::choice::Choice;
+use super::config::Settings;
+use super::http::LookFirst;
 use super::inflight::InFlight;
+use super::install::{Around, Installation, Installer, Node};
+use super::log_control::LogControl;
 use super::readiness::{Change, Readiness};
 use super::service::Service;
 use super::spool::Drain;
@@ -18,6 +22,8 @@ use crate::k8s::client::ApiClient;
 use crate::k8s::lookup::{BlockingApi, Pods};
 use crate::telemetry::agent_event::AgentEvent;
 use crate::telemetry::pipeline::Telemetry;
+use futures::FutureExt;
+use std::future::ready;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,7 +54,7 @@ impl Bound {
     pub fn run(self, stop: impl Future<Output = String>) -> Ending {
         self.announce();
         let Bound { agent, listener, stopper, metrics, health } = self;
-        let Agent { settings, runtime, telemetry, backend, started, .. } = agent;
+        let Agent { settings, runtime, telemetry, backend, log, started } = agent;
         let running = Running {
             telemetry: telemetry.clone(),
             readiness: Readiness::new(tell_readiness(telemetry.clone(), started)),
@@ -62,16 +68,22 @@ impl Bound {
         let mut choice = Choice::new(backend.clone(), telemetry.clone(), &running.readiness);
         let watched = pods::Watched::new(telemetry.clone(), running.readiness.condition("this node's pods"));
         tasks.spawn("pod watch", pods::watch(client.clone(), running.cache.clone(), settings.node.clone(), watched));
+        let installation = running.installation(&settings, &backend, log.clone());
+        let look = look_first(installation.clone());
         if let Some(listener) = metrics {
-            tasks.spawn("metrics server", http::serve(listener, http::metrics(telemetry.clone())));
+            tasks.spawn("metrics server", http::serve(listener, http::metrics(telemetry.clone(), look.clone())));
         }
         let socket = super::app::socket(&settings);
-        let health_routes = http::health(running.readiness.clone(), move || missing(&socket));
+        let health_routes = http::health(running.readiness.clone(), look, move || missing(&socket));
         tasks.spawn("health server", http::serve(health, health_routes));
-        tasks.spawn("spool", Drain::new(&settings.run_dir, telemetry).run());
+        tasks.spawn("log level", log.watch());
+        tasks.spawn("spool", Drain::new(&settings.run_dir, telemetry.clone()).run());
         // Calls that come before the backend is known wait in the socket's queue, but not for long.
         runtime.block_on(choice.soon());
         tasks.spawn("backend", choice.run());
+        if let Some(installation) = installation {
+            tasks.spawn("installer", Installer::new(installation, telemetry, backend.clone()).run());
+        }
         let service = Arc::new(running.service(client, runtime.handle(), backend));
         let (listener, under_way) = (running.listener.clone(), running.under_way.clone());
         tasks.thread("socket", move || server::serve(&listener, &service, &under_way));
@@ -89,6 +101,18 @@ impl Running {
         ApiClient::new(source, move |asked| {
             telemetry.metrics().api_requests(asked, 1);
         })
+    }
+
+    fn installation(&self, settings: &Settings, backend: &Decision, log: Arc<LogControl>) -> Option<Arc<Installation>> {
+        let install = settings.install.as_ref()?;
+        let node = Node::new(settings, install, backend.clone(), log, self.telemetry.clone());
+        let around = Around {
+            telemetry: self.telemetry.clone(),
+            ready: self.readiness.condition("the installation"),
+            successor: Box::new(self.listener.succession()),
+            complain: Box::new(|_| {}),
+        };
+        Some(Installation::new(node, around))
     }
 
     fn service(&self, client: Arc<ApiClient>, runtime: &Handle, backend: Decision) -> Service {
@@ -128,6 +152,14 @@ impl Running {
         tasks.abort();
         runtime.block_on(self.telemetry.shutdown(FLUSH));
     }
+}
+
+/// What the servers wait for before they tell of readiness.
+fn look_first(installation: Option<Arc<Installation>>) -> LookFirst {
+    Arc::new(move || match installation.clone() {
+        Some(installation) => installation.looked_at().boxed(),
+        None => ready(()).boxed(),
+    })
 }
 
 /// Tells each change of readiness, as a log event and as the gauge; the first time, how long it took.

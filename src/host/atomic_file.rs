@@ -56,6 +56,12 @@ pub fn replace_if(
     sync_directory(&place).map_err(failed)
 }
 
+/// Whether a path is that of a file on its way to its place.
+pub fn is_temporary(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with('.') && name.contains(OURS) && name.ends_with(ENDING)
+}
+
 /// Removes a file; that it is not there is fine too. A link is removed itself. Says whether there was something.
 pub fn remove(path: &Path) -> Result<bool, FileError> {
     match std::fs::remove_file(path) {

@@ -1,6 +1,7 @@
 //! The kernel, files and commands: namespaces, nf_tables netlink, iptables, sockets, the spool file.
 
 pub mod atomic_file;
+pub mod binaries;
 pub mod child;
 pub mod conf_dir;
 pub mod dir_watch;

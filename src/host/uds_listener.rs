@@ -91,6 +91,13 @@ impl Listener {
         }
     }
 
+    /// Asks later, from anywhere, whether another agent has put its socket in this one's place. A
+    /// name that is gone is nobody's.
+    pub fn succession(&self) -> impl Fn() -> Option<PathBuf> + Send + Sync + use<> {
+        let (path, own) = (self.path.clone(), self.identity);
+        move || identity(&path).filter(|found| *found != own).map(|_| path.clone())
+    }
+
     /// Takes the name away, unless a successor has it by now.
     pub fn unlink(&self) {
         if identity(&self.path).is_some_and(|found| found == self.identity) {
@@ -142,10 +149,13 @@ mod tests {
         let path = directory.path().join("agent.sock");
         let (first, _stop) = Listener::bind(&path).unwrap();
         let (second, _stop) = Listener::bind(&path).unwrap();
+        assert_eq!(first.succession()(), Some(path.clone()));
+        assert_eq!(second.succession()(), None);
         first.unlink();
         assert!(path.exists());
         second.unlink();
         assert!(!path.exists());
+        assert_eq!(first.succession()(), None);
     }
 
     #[test]

@@ -5,8 +5,9 @@ use super::ports::BoxedError;
 use crate::domain::failure::{Classify, Failure};
 use crate::domain::install::{Finding, INSTALL, Part, PassResult, Reason, UNINSTALL};
 use crate::domain::step::{ErrorType, Step};
+use crate::telemetry::event::{self, Level};
 use crate::telemetry::keys;
-use crate::telemetry::story::{Open, Story};
+use crate::telemetry::story::{Open, Story, attribute};
 
 /// The node, as far as an installation goes.
 pub trait InstallTarget: Sync {
@@ -46,7 +47,15 @@ pub fn install(story: &Story, target: &dyn InstallTarget, reason: Reason) -> Res
         if let Some(result) = result(&done) {
             whole.set(keys::INSTALL_RESULT, result.name());
         }
-        done.map_err(|(_, failure)| failure)
+        let changed = done.map_err(|(_, failure)| failure)?;
+        let what = match changed.is_empty() {
+            true => "nothing had to be changed".to_owned(),
+            false => format!("wrote {}", changed.join(", ")),
+        };
+        let reason = reason.name();
+        let message = format!("Istio CNI configuration and binaries validated/reinstalled ({reason}): {what}");
+        story.log(Level::Info, event::INSTALL_DONE, &message, vec![attribute(keys::INSTALL_REASON, reason)]);
+        Ok(changed)
     })
 }
 
@@ -103,6 +112,8 @@ pub fn uninstall(story: &Story, target: &dyn InstallTarget, between: impl FnOnce
         between();
         removed.extend(remove(Part::Kubeconfig)?);
         removed.extend(remove(Part::Binaries)?);
+        let message = format!("cleaning up CNI installation: removed {}", removed.join(", "));
+        story.log(Level::Info, event::UNINSTALL_DONE, &message, Vec::new());
         Ok(removed)
     })
 }

@@ -68,21 +68,18 @@ agent_events! {
     /// Everything is as it should be again.
     ReadyAgain { reason: String = READY_REASON }
         = "istio_cni.agent.ready_again", Info, "ready again; it was not because of: {reason}";
-    /// A pass of the installation put everything in place.
-    Installed { path: String = FILE_PATH, reason: String = INSTALL_REASON }
-        = "istio_cni.install.done", Info, "Istio CNI configuration and binaries validated/reinstalled ({reason}): {path}";
     /// The plugin cannot be put into the node's network configuration yet.
     InstallWaiting { path: String = FILE_PATH, problem: String = EXCEPTION_MESSAGE }
         = "istio_cni.install.waiting", Warn, "Waiting for CNI network config file to be written in {path}...: {problem}";
-    /// A pass of the installation failed; it is tried again.
-    InstallFailed { step: String = STEP, problem: String = EXCEPTION_MESSAGE }
-        = "istio_cni.install.failed", Error, "installation failed in {step}, trying again: {problem}";
     /// A file of the network configuration's directory is passed over.
     ConfigSkipped { path: String = FILE_PATH, problem: String = EXCEPTION_MESSAGE }
         = "istio_cni.install.config_skipped", Warn, "{path} is passed over: {problem}";
     /// The installation is as it should be, but perhaps not as it is meant.
     InstallDoubtful { path: String = FILE_PATH, problem: String = EXCEPTION_MESSAGE }
         = "istio_cni.install.doubtful", Warn, "{path}: {problem}";
+    /// Changes of files are not told by the kernel.
+    InstallUnwatched { problem: String = EXCEPTION_MESSAGE }
+        = "istio_cni.install.unwatched", Warn, "{problem}";
     /// Somebody else changed what was installed.
     ConfigReverted { path: String = FILE_PATH, problem: String = EXCEPTION_MESSAGE }
         = "istio_cni.install.reverted", Warn, "somebody changed {path}: {problem}";
@@ -95,9 +92,6 @@ agent_events! {
     Superseded { path: String = FILE_PATH }
         = "istio_cni.install.superseded", Warn,
         "another agent has taken over the socket {path}; this one installs and removes nothing any more";
-    /// Part of the installation was taken back.
-    Uninstalled { path: String = FILE_PATH }
-        = "istio_cni.install.removed", Info, "removed {path}";
     /// Somebody asked for another threshold of the log.
     LevelChanged { level: String = LOG_LEVEL }
         = "istio_cni.agent.level_changed", Info, "the level of this log is {level} now";

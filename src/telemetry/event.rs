@@ -102,6 +102,10 @@ event_names! {
     REQUEST_FAILED = "istio_cni.request.failed";
     /// What the plugin does, in the words of the reference's logs.
     PROGRESS = "istio_cni.request.progress";
+    /// A pass of the installation put everything in place.
+    INSTALL_DONE = "istio_cni.install.done";
+    /// The installation was taken back.
+    UNINSTALL_DONE = "istio_cni.uninstall.done";
     /// The pod gets no rules, and why.
     POD_SKIPPED = "istio_cni.pod.skipped";
     /// A switch in the environment of the pod's proxy is neither true nor false, and counts as false.

@@ -14,6 +14,7 @@
 pub mod agent;
 pub mod api;
 mod killed_call;
+pub mod layout;
 mod namespace;
 mod plugin;
 mod process;

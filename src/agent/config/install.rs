@@ -3,6 +3,7 @@
 
 use super::value::{SettingError, boolean_or, list, mode, text};
 use super::{Lookup, boolean};
+use crate::domain::cni_files::Placement;
 use serde_json::{Number, Value};
 use std::path::{Path, PathBuf};
 
@@ -23,24 +24,15 @@ pub struct InstallSettings {
     /// The directory of the node's network configuration.
     pub net_dir: PathBuf,
     /// How the plugin gets into it.
-    pub placement: Place,
+    pub placement: Placement,
     /// The mode of configuration files that are the agent's own.
     pub conf_mode: u32,
+    /// `KUBERNETES_SERVICE_PROTOCOL`: how the plugin speaks to the API server.
+    pub protocol: String,
     /// The way to the API server that the plugin gets.
     pub credentials: Credentials,
     /// What the plugin is told.
     pub plugin: PluginSettings,
-}
-
-/// How the plugin gets into the node's network configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// Into the list of this name, or else the first one.
-    Chained { file: Option<String> },
-    /// By a file of its own, for a runtime that is told of it in another way (Multus).
-    Standalone { file: String },
-    /// Into a copy of that list, or of the first one, in a file that comes before all others.
-    Owned { file: String, primary: Option<String> },
 }
 
 /// What the plugin reaches the API server with.
@@ -75,6 +67,7 @@ pub fn read(lookup: Lookup<'_>) -> Result<Option<InstallSettings>, SettingError>
         net_dir: directory(lookup, "MOUNTED_CNI_NET_DIR", "/host/etc/cni/net.d")?,
         placement: place(lookup)?,
         conf_mode: if group_read { 0o640 } else { 0o600 },
+        protocol: protocol(lookup)?,
         credentials: credentials(lookup)?,
         plugin: plugin(lookup)?,
     }))
@@ -86,9 +79,9 @@ impl InstallSettings {
         let shown = |path: &Path| path.display().to_string();
         let targets: Vec<String> = self.targets.iter().map(|target| shown(target)).collect();
         let (chained, owned, file) = match &self.placement {
-            Place::Chained { file } => (true, String::new(), file.clone().unwrap_or_default()),
-            Place::Standalone { file } => (false, String::new(), file.clone()),
-            Place::Owned { file, primary } => (true, file.clone(), primary.clone().unwrap_or_default()),
+            Placement::Chained { file } => (true, String::new(), file.clone().unwrap_or_default()),
+            Placement::Standalone { file } => (false, String::new(), file.clone()),
+            Placement::Owned { file, primary } => (true, file.clone(), primary.clone().unwrap_or_default()),
         };
         let (kubeconfig, mode) = match self.credentials {
             Credentials::File { mode, .. } => ("file", format!("{mode:04o}")),
@@ -131,16 +124,16 @@ fn targets(lookup: Lookup<'_>) -> Result<Vec<PathBuf>, SettingError> {
     Ok(targets)
 }
 
-fn place(lookup: Lookup<'_>) -> Result<Place, SettingError> {
+fn place(lookup: Lookup<'_>) -> Result<Placement, SettingError> {
     let named = file_name(lookup, "CNI_CONF_NAME")?;
     let owned = file_name(lookup, "ISTIO_OWNED_CNI_CONFIG_FILENAME")?;
     if !boolean_or(lookup, "CHAINED_CNI_PLUGIN", true)? {
-        return Ok(Place::Standalone { file: named.unwrap_or_else(|| STANDALONE.to_owned()) });
+        return Ok(Placement::Standalone { file: named.unwrap_or_else(|| STANDALONE.to_owned()) });
     }
     if !boolean(lookup, "ISTIO_OWNED_CNI_CONFIG")? {
-        return Ok(Place::Chained { file: named });
+        return Ok(Placement::Chained { file: named });
     }
-    Ok(Place::Owned { file: owned.unwrap_or_else(|| OWNED.to_owned()), primary: named })
+    Ok(Placement::Owned { file: owned.unwrap_or_else(|| OWNED.to_owned()), primary: named })
 }
 
 /// A plain file name; none when it is absent or empty.
@@ -161,6 +154,15 @@ fn credentials(lookup: Lookup<'_>) -> Result<Credentials, SettingError> {
         "file" | "" => Ok(Credentials::File { mode, skip_tls_verify }),
         "none" => Ok(Credentials::None),
         _ => Err(SettingError { key: "PLUGIN_KUBECONFIG", value, allowed: "file or none" }),
+    }
+}
+
+fn protocol(lookup: Lookup<'_>) -> Result<String, SettingError> {
+    const KEY: &str = "KUBERNETES_SERVICE_PROTOCOL";
+    let value = text(lookup, KEY, "https");
+    match value.as_str() {
+        "" | "https" | "http" => Ok(value),
+        _ => Err(SettingError { key: KEY, value, allowed: "https or http" }),
     }
 }
 

@@ -15,7 +15,7 @@ fn nothing_given_means_the_references_layout() {
     assert_eq!(settings.source, PathBuf::from("/opt/cni/bin"));
     assert_eq!(settings.targets, [PathBuf::from("/host/opt/cni/bin")]);
     assert_eq!(settings.net_dir, PathBuf::from("/host/etc/cni/net.d"));
-    assert_eq!(settings.placement, Place::Chained { file: None });
+    assert_eq!(settings.placement, Placement::Chained { file: None });
     assert_eq!(settings.credentials, Credentials::File { mode: 0o600, skip_tls_verify: false });
     assert_eq!(settings.conf_mode, 0o600);
     assert!(settings.plugin.more.is_empty());
@@ -31,8 +31,8 @@ fn nothing_is_installed_when_that_is_asked_for() {
 fn the_switches_say_how_the_plugin_gets_in() {
     let place = |pairs: &[(&str, &str)]| read(pairs).unwrap().placement;
     let file = |name: &str| Some(name.to_owned());
-    assert_eq!(place(&[("CNI_CONF_NAME", "10-a.conf")]), Place::Chained { file: file("10-a.conf") });
-    let standalone = |file: &str| Place::Standalone { file: file.to_owned() };
+    assert_eq!(place(&[("CNI_CONF_NAME", "10-a.conf")]), Placement::Chained { file: file("10-a.conf") });
+    let standalone = |file: &str| Placement::Standalone { file: file.to_owned() };
     assert_eq!(place(&[("CHAINED_CNI_PLUGIN", "false")]), standalone("YYY-istio-cni.conf"));
     // A variable that is set to nothing counts as set.
     assert_eq!(place(&[("CHAINED_CNI_PLUGIN", "")]), standalone("YYY-istio-cni.conf"));
@@ -41,10 +41,10 @@ fn the_switches_say_how_the_plugin_gets_in() {
         standalone("istio-cni.conf")
     );
     let owned = [("ISTIO_OWNED_CNI_CONFIG", "true"), ("CNI_CONF_NAME", "10-a.conflist")];
-    let wanted = Place::Owned { file: "02-istio-cni.conflist".to_owned(), primary: file("10-a.conflist") };
+    let wanted = Placement::Owned { file: "02-istio-cni.conflist".to_owned(), primary: file("10-a.conflist") };
     assert_eq!(place(&owned), wanted);
     let named = [("ISTIO_OWNED_CNI_CONFIG", "true"), ("ISTIO_OWNED_CNI_CONFIG_FILENAME", "00-i.conflist")];
-    assert_eq!(place(&named), Place::Owned { file: "00-i.conflist".to_owned(), primary: None });
+    assert_eq!(place(&named), Placement::Owned { file: "00-i.conflist".to_owned(), primary: None });
 }
 
 #[test]

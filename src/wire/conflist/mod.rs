@@ -8,6 +8,7 @@ mod edit;
 mod entry;
 mod json;
 mod list;
+mod names;
 mod owned;
 mod plugin;
 mod remove;
@@ -16,6 +17,7 @@ mod standalone;
 
 pub use decide::decide;
 pub use entry::PluginEntry;
+pub use names::names;
 pub use remove::remove;
 
 /// The plugin's type, and the name of its binary.

@@ -1,0 +1,162 @@
+//! The plugin's entry in the node's network configuration as a part of the installation.
+
+use super::said::Said;
+use crate::agent::config::install::InstallSettings;
+use crate::domain::cni_files::{ConfFile, Decision, Obstacle, Reason as Fault, Verdict, Write};
+use crate::domain::failure::{Classify, whole};
+use crate::domain::install::{Finding, Reason, Wrong};
+use crate::domain::step::ErrorType;
+use crate::host::conf_dir::{ConfDir, ConfDirError};
+use crate::ops::ports::BoxedError;
+use crate::telemetry::agent_event::AgentEvent;
+use crate::telemetry::pipeline::Telemetry;
+use crate::wire::conflist::{self, PluginEntry};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The plugin in the node's network configuration.
+pub struct Network {
+    pub settings: InstallSettings,
+    pub telemetry: Telemetry,
+    pub known: Mutex<Known>,
+}
+
+/// What is known from looking before.
+#[derive(Default)]
+pub struct Known {
+    /// The file in which the entry stood, with the entry.
+    placed: Option<(String, PluginEntry)>,
+    /// What the plugin's types and the files' names were, for whoever asks who writes there.
+    names: Vec<String>,
+    skipped: Said,
+    warnings: Said,
+}
+
+/// The entry cannot be put in anywhere yet.
+#[derive(Debug, thiserror::Error)]
+#[error("{sentence}")]
+struct Waits {
+    why: Obstacle,
+    sentence: String,
+}
+
+impl Classify for Waits {
+    fn error_type(&self) -> ErrorType {
+        match self.why {
+            Obstacle::NoPrimary | Obstacle::NamedMissing => ErrorType::PrimaryMissing,
+            Obstacle::NamedInvalid | Obstacle::NotInline | Obstacle::Occupied => ErrorType::ConflistInvalid,
+        }
+    }
+
+    fn retryable(&self) -> bool {
+        true
+    }
+}
+
+impl Network {
+    /// Looks whether the entry stands where it should.
+    pub fn look(&self, entry: &PluginEntry) -> Finding {
+        let decision = match self.decide(entry) {
+            Ok((_, decision)) => decision,
+            Err(error @ ConfDirError::Missing { .. }) => return Finding::Waiting(whole(&error)),
+            Err(error) => return wrong(error.error_type(), whole(&error), false),
+        };
+        match decision.verdict {
+            Verdict::Valid { file } => {
+                self.known().placed = Some((file, entry.clone()));
+                Finding::Right
+            }
+            Verdict::Wait { sentence, .. } => Finding::Waiting(sentence),
+            Verdict::Write(write) => self.judge(&write, entry),
+        }
+    }
+
+    /// What it means that something has to be written.
+    fn judge(&self, write: &Write, entry: &PluginEntry) -> Finding {
+        let known = self.known();
+        let same_entry = known.placed.as_ref().is_some_and(|(_, placed)| placed == entry);
+        match write.why {
+            // The entry that stands there is the one that we put there.
+            Fault::EntryDiffers if known.placed.is_some() && !same_entry => Finding::Stale(Reason::SettingsChanged),
+            Fault::PrimaryChanged => Finding::Stale(Reason::ConflistChanged),
+            fault => {
+                let reverted = known.placed.is_some() && (fault.is_revert() || fault == Fault::EntryDiffers);
+                wrong(ErrorType::InstallDrifted, write.sentence.clone(), reverted)
+            }
+        }
+    }
+
+    /// Puts the entry where it should stand; gives the files that had to be changed.
+    pub fn put(&self, entry: &PluginEntry) -> Result<Vec<String>, BoxedError> {
+        let (files, decision) = self.decide(entry).map_err(BoxedError::new)?;
+        match decision.verdict {
+            Verdict::Valid { .. } => Ok(Vec::new()),
+            Verdict::Wait { why, sentence } => Err(BoxedError::new(Waits { why, sentence })),
+            Verdict::Write(write) => {
+                self.directory().write(&write, &files, self.settings.conf_mode).map_err(BoxedError::new)?;
+                Ok(vec![self.shown(&write.file)])
+            }
+        }
+    }
+
+    /// Takes the entry out of every file that it is in.
+    pub fn remove(&self) -> Result<Vec<String>, BoxedError> {
+        let (directory, placement) = (self.directory(), &self.settings.placement);
+        let files = match directory.list(placement) {
+            Err(ConfDirError::Missing { .. }) => return Ok(Vec::new()),
+            listed => listed.map_err(BoxedError::new)?,
+        };
+        let mut removed = Vec::new();
+        for removal in conflist::remove(&files, placement) {
+            directory.remove(&removal, &files).map_err(BoxedError::new)?;
+            removed.push(self.shown(removal.file()));
+        }
+        Ok(removed)
+    }
+
+    /// Where the entry stands, as far as is known.
+    pub fn file(&self) -> Option<String> {
+        self.known().placed.as_ref().map(|(file, _)| self.shown(file))
+    }
+
+    /// The names by which whoever writes there may be known.
+    pub fn names(&self) -> Vec<String> {
+        self.known().names.clone()
+    }
+
+    fn directory(&self) -> ConfDir {
+        ConfDir::new(&self.settings.net_dir)
+    }
+
+    fn decide(&self, entry: &PluginEntry) -> Result<(Vec<ConfFile>, Decision), ConfDirError> {
+        let (directory, placement) = (&self.settings.net_dir, &self.settings.placement);
+        let files = self.directory().list(placement)?;
+        let mut known = self.known();
+        known.names = conflist::names(&files);
+        let before = known.placed.as_ref().map(|(file, _)| file.clone());
+        let decision = conflist::decide(&files, placement, entry, before.as_deref());
+        let skipped = decision.skipped.iter().map(|skipped| (self.shown(&skipped.file), skipped.problem.clone()));
+        let skipped = known.skipped.news(skipped);
+        let warnings = decision.warnings.iter().map(|warning| (directory.display().to_string(), warning.clone()));
+        let warnings = known.warnings.news(warnings);
+        drop(known);
+        for (path, problem) in skipped {
+            self.telemetry.event(AgentEvent::ConfigSkipped { path, problem });
+        }
+        for (path, problem) in warnings {
+            self.telemetry.event(AgentEvent::InstallDoubtful { path, problem });
+        }
+        Ok((files, decision))
+    }
+
+    fn shown(&self, file: &str) -> String {
+        self.settings.net_dir.join(file).display().to_string()
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wrong(error_type: ErrorType, why: String, reverted: bool) -> Finding {
+    Finding::Wrong(Wrong { error_type, why, reverted })
+}

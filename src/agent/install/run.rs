@@ -1,0 +1,133 @@
+//! The task that installs, and stays at it: it looks whenever a file changes, when somebody rings,
+//! and from time to time, and puts right what it finds wrong.
+
+use super::installation::Installation;
+use crate::agent::backend::Decision;
+use crate::domain::install::Reason;
+use crate::host::atomic_file;
+use crate::host::dir_watch::DirWatch;
+use crate::telemetry::agent_event::AgentEvent;
+use crate::telemetry::pipeline::Telemetry;
+use std::convert::Infallible;
+use std::future::pending;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often to look although nobody told of a change: a file system need not tell, and a directory
+/// may have come back.
+const TICK: Duration = Duration::from_secs(5);
+/// The pause after a pass that failed, which doubles.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LAST_RETRY: Duration = Duration::from_secs(30);
+
+/// The task.
+pub struct Installer {
+    installation: Arc<Installation>,
+    telemetry: Telemetry,
+    /// What the plugin is told depends on it.
+    backend: Decision,
+}
+
+impl Installer {
+    /// The task of this installation.
+    pub fn new(installation: Arc<Installation>, telemetry: Telemetry, backend: Decision) -> Installer {
+        Installer { installation, telemetry, backend }
+    }
+
+    /// Installs and stays at it for ever.
+    pub async fn run(mut self) -> Result<(), Infallible> {
+        let mut watch = self.watch();
+        let mut failures = 0_u32;
+        let mut reason = Some(Reason::Start);
+        loop {
+            if let Some(reason) = reason {
+                let done = self.blocking(move |installation| installation.pass(reason)).await.unwrap_or(false);
+                failures = if done { 0 } else { failures.saturating_add(1) };
+            }
+            if let Some(watch) = &mut watch {
+                watch.renew();
+            }
+            let found = self.blocking(|installation| installation.look()).await.flatten();
+            reason = match found {
+                Some(found) if failures == 0 => {
+                    tokio::time::sleep(self.installation.pause()).await;
+                    Some(found)
+                }
+                found => {
+                    let limit = if found.is_some() { retry_after(failures) } else { TICK };
+                    let timed_out = self.wait(&mut watch, limit).await;
+                    self.next(found, timed_out).await
+                }
+            };
+        }
+    }
+
+    /// What to do after waiting: what was found then, or what failed before once more.
+    async fn next(&self, found: Option<Reason>, timed_out: bool) -> Option<Reason> {
+        let now = self.blocking(|installation| installation.look()).await.flatten();
+        match (now, found) {
+            // The same that failed before, and nothing has changed meanwhile.
+            (Some(_), Some(_)) if timed_out => Some(Reason::Retry),
+            (now, _) => now,
+        }
+    }
+
+    /// Waits for a change, for somebody who rings, or for the time to pass; true when it passed.
+    async fn wait(&mut self, watch: &mut Option<DirWatch>, limit: Duration) -> bool {
+        let changed = async {
+            match watch {
+                Some(watch) => changed(watch).await,
+                None => pending().await,
+            }
+        };
+        let broken = tokio::select! {
+            changed = changed => changed.is_err(),
+            () = self.installation.bell.notified() => return false,
+            // The sender is gone once the choice has been made.
+            Ok(()) = self.backend.changed() => return false,
+            () = tokio::time::sleep(limit) => return true,
+        };
+        if broken {
+            *watch = None;
+        }
+        false
+    }
+
+    fn watch(&self) -> Option<DirWatch> {
+        match DirWatch::new(self.directories()) {
+            Ok(watch) => Some(watch),
+            Err(error) => {
+                let problem = crate::domain::failure::whole(&error);
+                self.telemetry.event(AgentEvent::InstallUnwatched { problem });
+                None
+            }
+        }
+    }
+
+    fn directories(&self) -> Vec<PathBuf> {
+        self.installation.node().directories()
+    }
+
+    /// Does something with the installation on a thread that may block. None when that broke off.
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Installation) -> T + Send + 'static) -> Option<T> {
+        let installation = self.installation.clone();
+        tokio::task::spawn_blocking(move || work(&installation)).await.ok()
+    }
+}
+
+/// Waits for a change that is not merely one of our own temporary files: those come and go with
+/// every attempt to write, also on a disk that is full.
+async fn changed(watch: &mut DirWatch) -> io::Result<()> {
+    loop {
+        let paths = watch.changed().await?;
+        if !paths.iter().all(|path| atomic_file::is_temporary(path)) {
+            return Ok(());
+        }
+    }
+}
+
+fn retry_after(failures: u32) -> Duration {
+    FIRST_RETRY.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LAST_RETRY)
+}

@@ -1,0 +1,298 @@
+//! The plugin's executables on the node: compared with those of the image, copied, removed. Equal
+//! means equal in every byte; a file whose identity and times are those of the last comparison is
+//! not read again.
+
+use super::atomic_file::{self, Permissions};
+use super::file_error::FileError;
+use crate::domain::failure::{Classify, whole};
+use crate::domain::install::{Finding, Wrong};
+use crate::domain::step::ErrorType;
+use std::collections::HashMap;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// The plugin's name, in the image and on the node.
+const PLUGIN: &str = "istio-cni";
+
+/// The executables.
+pub struct Binaries {
+    source: PathBuf,
+    targets: Vec<PathBuf>,
+    /// Pairs of files that were the same when they looked like this.
+    same: Mutex<HashMap<PathBuf, (Stamp, Stamp)>>,
+}
+
+/// What changes when a file does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    mode: u32,
+}
+
+/// The executables cannot be installed.
+#[derive(Debug, thiserror::Error)]
+pub enum BinariesError {
+    #[error("the image's {} cannot be read; set CNI_BIN_SOURCE_DIR to where the plugin is", path.display())]
+    Source { path: PathBuf, source: io::Error },
+    #[error("there is no plugin {PLUGIN} in {}; set CNI_BIN_SOURCE_DIR to where it is", path.display())]
+    NoPlugin { path: PathBuf },
+    #[error("failed file copy of {} to {}", from.display(), to.display())]
+    Copy { from: PathBuf, to: PathBuf, source: FileError },
+    #[error("{} cannot be removed", path.display())]
+    Remove { path: PathBuf, source: FileError },
+}
+
+impl Classify for BinariesError {
+    fn error_type(&self) -> ErrorType {
+        match self {
+            BinariesError::Source { .. } | BinariesError::NoPlugin { .. } => ErrorType::BinaryMissing,
+            BinariesError::Copy { source, .. } | BinariesError::Remove { source, .. } => source.error_type(),
+        }
+    }
+
+    fn retryable(&self) -> bool {
+        true
+    }
+}
+
+impl Binaries {
+    /// Every file in `source` belongs into each of `targets`.
+    pub fn new(source: &Path, targets: &[PathBuf]) -> Binaries {
+        Binaries { source: source.to_owned(), targets: targets.to_vec(), same: Mutex::default() }
+    }
+
+    /// The directories that they are in.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        [&self.source].into_iter().chain(&self.targets).cloned().collect()
+    }
+
+    /// Looks whether each is where it belongs.
+    pub fn look(&self) -> Finding {
+        let wrong = |error_type, why| Finding::Wrong(Wrong { error_type, why, reverted: false });
+        let names = match self.names() {
+            Ok(names) => names,
+            Err(error) => return wrong(error.error_type(), whole(&error)),
+        };
+        let pairs = self.targets.iter().flat_map(|target| names.iter().map(move |name| target.join(name)));
+        for to in pairs {
+            let from = self.source.join(to.file_name().unwrap_or_default());
+            match self.is_same(&from, &to) {
+                Ok(true) => {}
+                Ok(false) => return wrong(ErrorType::InstallDrifted, format!("{} is not the image's", to.display())),
+                Err(error) => {
+                    return wrong(ErrorType::InstallDrifted, format!("{} cannot be run: {error}", to.display()));
+                }
+            }
+        }
+        Finding::Right
+    }
+
+    /// Copies those that are not where they belong; gives them.
+    pub fn put(&self) -> Result<Vec<String>, BinariesError> {
+        let mut copied = Vec::new();
+        for name in self.names()? {
+            for target in &self.targets {
+                let (from, to) = (self.source.join(&name), target.join(&name));
+                if self.is_same(&from, &to).unwrap_or(false) {
+                    continue;
+                }
+                copy(&from, &to)?;
+                copied.push(to.display().to_string());
+            }
+        }
+        Ok(copied)
+    }
+
+    /// Removes the plugin; whatever else the image brought may be of use to others.
+    pub fn remove(&self) -> Result<Vec<String>, BinariesError> {
+        let mut removed = Vec::new();
+        for path in self.targets.iter().map(|target| target.join(PLUGIN)) {
+            let gone = atomic_file::remove(&path);
+            if gone.map_err(|source| BinariesError::Remove { path: path.clone(), source })? {
+                removed.push(path.display().to_string());
+            }
+        }
+        Ok(removed)
+    }
+
+    /// The files of the image, the plugin last: what it may need is there before it.
+    fn names(&self) -> Result<Vec<PathBuf>, BinariesError> {
+        let failed = |source| BinariesError::Source { path: self.source.clone(), source };
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.source).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if fs::metadata(entry.path()).map_err(failed)?.is_file() {
+                names.push(PathBuf::from(entry.file_name()));
+            }
+        }
+        names.sort_by_key(|name| (name == Path::new(PLUGIN), name.clone()));
+        match names.last().is_some_and(|name| name == Path::new(PLUGIN)) {
+            true => Ok(names),
+            false => Err(BinariesError::NoPlugin { path: self.source.clone() }),
+        }
+    }
+
+    fn is_same(&self, from: &Path, to: &Path) -> io::Result<bool> {
+        let stamps = |one: &Metadata, other: &Metadata| (Stamp::of(one), Stamp::of(other));
+        let (one, other) = (fs::metadata(from)?, fs::metadata(to)?);
+        if !other.is_file() || one.len() != other.len() || (one.mode() ^ other.mode()) & 0o777 != 0 {
+            return Ok(false);
+        }
+        let now = stamps(&one, &other);
+        if self.same.lock().unwrap_or_else(PoisonError::into_inner).get(to) == Some(&now) {
+            return Ok(true);
+        }
+        let same = have_same_bytes(File::open(from)?, File::open(to)?)?;
+        if same {
+            self.same.lock().unwrap_or_else(PoisonError::into_inner).insert(to.to_owned(), now);
+        }
+        Ok(same)
+    }
+}
+
+impl Stamp {
+    fn of(found: &Metadata) -> Stamp {
+        Stamp {
+            device: found.dev(),
+            inode: found.ino(),
+            size: found.size(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+            mode: found.permissions().mode(),
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), BinariesError> {
+    let failed = |source| BinariesError::Source { path: from.to_owned(), source };
+    let mode = fs::metadata(from).map_err(failed)?.permissions().mode() & 0o777;
+    let content = fs::read(from).map_err(failed)?;
+    let copied = atomic_file::replace(to, &content, &Permissions::Mode(mode));
+    copied.map_err(|source| BinariesError::Copy { from: from.to_owned(), to: to.to_owned(), source })
+}
+
+fn have_same_bytes(mut one: impl Read, mut other: impl Read) -> io::Result<bool> {
+    const PIECE: usize = 64 << 10;
+    let (mut left, mut right) = (vec![0; PIECE], vec![0; PIECE]);
+    loop {
+        let length = fill(&mut one, &mut left)?;
+        if fill(&mut other, &mut right)? != length || left[..length] != right[..length] {
+            return Ok(false);
+        }
+        if length < PIECE {
+            return Ok(true);
+        }
+    }
+}
+
+/// Reads until the buffer is full or the end is reached.
+fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < buffer.len() {
+        match from.read(&mut buffer[length..]) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(path: &Path, content: &[u8], mode: u32) {
+        fs::write(path, content).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// An image with the plugin and a tool, and two directories on the node.
+    fn node() -> (tempfile::TempDir, Binaries) {
+        let root = tempfile::tempdir().unwrap();
+        let [source, one, two] = ["source", "one", "two"].map(|name| root.path().join(name));
+        for directory in [&source, &one, &two] {
+            fs::create_dir(directory).unwrap();
+        }
+        fs::create_dir(source.join("a directory is no binary")).unwrap();
+        write(&source.join(PLUGIN), &vec![7; 200_000], 0o755);
+        write(&source.join("a-tool"), b"tool", 0o555);
+        let binaries = Binaries::new(&source, &[one, two]);
+        (root, binaries)
+    }
+
+    fn put(binaries: &Binaries) -> Vec<String> {
+        let file = |path: &String| path.rsplit_once("/").map(|(before, name)| (before.to_owned(), name.to_owned()));
+        let copied = binaries.put().unwrap();
+        let short = |(before, name): (String, String)| format!("{}/{name}", before.rsplit_once('/').unwrap().1);
+        copied.iter().filter_map(file).map(short).collect()
+    }
+
+    #[test]
+    fn every_file_is_copied_to_every_directory_once() {
+        let (root, binaries) = node();
+        assert!(binaries.look().wants_pass());
+        assert_eq!(put(&binaries), ["one/a-tool", "two/a-tool", "one/istio-cni", "two/istio-cni"]);
+        assert_eq!(binaries.look(), Finding::Right);
+        assert!(put(&binaries).is_empty());
+        let mode = fs::metadata(root.path().join("two/a-tool")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o555);
+    }
+
+    #[test]
+    fn one_byte_makes_it_another_file_even_at_the_same_time() {
+        let (root, binaries) = node();
+        put(&binaries);
+        let plugin = root.path().join("two").join(PLUGIN);
+        let before = fs::metadata(&plugin).unwrap().modified().unwrap();
+        let mut content = vec![7; 200_000];
+        content[199_999] = 8;
+        fs::write(&plugin, content).unwrap();
+        File::options().write(true).open(&plugin).unwrap().set_modified(before).unwrap();
+        assert!(binaries.look().trouble().unwrap().contains("two/istio-cni is not the image's"));
+        assert_eq!(put(&binaries), ["two/istio-cni"]);
+    }
+
+    #[test]
+    fn a_new_image_is_installed_over_the_old_one() {
+        let (root, binaries) = node();
+        put(&binaries);
+        write(&root.path().join("source").join(PLUGIN), b"new", 0o755);
+        assert_eq!(put(&binaries), ["one/istio-cni", "two/istio-cni"]);
+        assert_eq!(fs::read(root.path().join("one").join(PLUGIN)).unwrap(), b"new");
+    }
+
+    #[test]
+    fn only_the_plugin_is_removed_and_it_may_be_gone() {
+        let (root, binaries) = node();
+        put(&binaries);
+        fs::remove_file(root.path().join("one").join(PLUGIN)).unwrap();
+        let removed = binaries.remove().unwrap();
+        assert!(removed.len() == 1 && removed[0].ends_with("two/istio-cni"), "{removed:?}");
+        assert!(root.path().join("two/a-tool").exists());
+        assert!(binaries.remove().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_copied_is_named_with_what_to_do() {
+        let (root, binaries) = node();
+        fs::remove_file(root.path().join("source").join(PLUGIN)).unwrap();
+        let error = binaries.put().unwrap_err();
+        assert_eq!(error.error_type(), ErrorType::BinaryMissing);
+        assert!(error.to_string().contains("set CNI_BIN_SOURCE_DIR"), "{error}");
+        write(&root.path().join("source").join(PLUGIN), b"x", 0o755);
+        fs::create_dir_all(root.path().join("one").join(PLUGIN)).unwrap();
+        let error = whole(&binaries.put().unwrap_err());
+        assert!(error.contains("failed file copy") && error.contains("one/istio-cni"), "{error}");
+        fs::remove_dir_all(root.path().join("two")).unwrap();
+        assert!(binaries.look().trouble().unwrap().contains("istio-cni"));
+    }
+}

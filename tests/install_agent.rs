@@ -1,0 +1,178 @@
+//! The real agent puts the real plugin on a node, stays at it against everybody else who writes
+//! there, and says truthfully whether it is ready.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use serde_json::json;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use support::Node;
+use support::agent::Agent;
+use support::api::Api;
+use support::eventually;
+use support::layout::{Layout, PRIMARY};
+
+const LIST: &str = "10-primary.conflist";
+
+fn mode(path: &std::path::Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+fn ready(agent: &mut Agent) {
+    agent.wait_for("ms after the start");
+}
+
+#[test]
+fn the_plugin_is_chained_and_the_node_is_ready() {
+    let (node, api, layout) = (Node::new(), Api::start(), Layout::with_primary());
+    fs::set_permissions(layout.net().join(LIST), fs::Permissions::from_mode(0o644)).unwrap();
+    let mut agent = layout.start(&node, &api, &[]);
+    ready(&mut agent);
+
+    let list = layout.read(LIST).unwrap();
+    assert_eq!(layout.chain(LIST), ["bridge", "portmap", "istio-cni"]);
+    let entry = &list["plugins"][2];
+    assert_eq!(entry["cni_agent_run_dir"], json!(node.run_dir.path().to_str().unwrap()));
+    assert_eq!(entry["exclude_namespaces"], json!(["kube-system"]));
+    assert_eq!(entry["pod_namespace"], json!("istio-system"));
+    assert!(["nftables", "iptables"].contains(&entry["redirect_backend"].as_str().unwrap()));
+    let text = fs::read_to_string(layout.net().join(LIST)).unwrap();
+    assert!(text.contains("12345678901234567890123"), "a number was changed: {text}");
+    assert_eq!(mode(&layout.net().join(LIST)), 0o644, "the mode is its owner's");
+
+    let installed = layout.bin().join("istio-cni");
+    assert_eq!(fs::read(&installed).unwrap(), fs::read(layout.source().join("istio-cni")).unwrap());
+    assert_eq!(mode(&installed), 0o755);
+    assert_eq!(agent.health("/readyz").0, 200);
+    assert_eq!(agent.metric("istio_cni_install_ready"), Some(1.0));
+    assert_eq!(agent.metric(r#"istio_cni_installs_total{result="SUCCESS"}"#), Some(1.0));
+    agent.wait_for("Istio CNI configuration and binaries validated/reinstalled (start)");
+}
+
+#[test]
+fn without_a_primary_the_node_waits_unready_until_there_is_one() {
+    let (node, api, layout) = (Node::new(), Api::start(), Layout::new());
+    let mut agent = layout.start(&node, &api, &[]);
+    agent.wait_for("Waiting for CNI network config file to be written in");
+    let (status, body) = agent.health("/readyz");
+    assert_eq!(status, 503);
+    assert!(body.contains("no usable network configuration"), "{body}");
+    assert_eq!(agent.metric("istio_cni_install_ready"), Some(0.0));
+    assert_eq!(agent.health("/healthz").0, 200, "a restart would not help");
+    assert!(fs::read_dir(layout.net()).unwrap().next().is_none(), "there is never a list without its primary");
+    assert!(layout.bin().join("istio-cni").exists());
+    layout.write(LIST, PRIMARY);
+    ready(&mut agent);
+    assert_eq!(layout.chain(LIST), ["bridge", "portmap", "istio-cni"]);
+    assert_eq!(agent.metric(r#"istio_cni_installs_total{result="SUCCESS"}"#), Some(1.0));
+}
+
+#[test]
+fn an_entry_that_somebody_removed_is_put_back_and_counted() {
+    let (node, api, layout) = (Node::new(), Api::start(), Layout::with_primary());
+    let mut agent = layout.start(&node, &api, &[]);
+    ready(&mut agent);
+    assert_eq!(agent.metric("istio_cni_config_reverts_total"), Some(0.0));
+    for reverts in 1..=3 {
+        layout.write(LIST, PRIMARY);
+        agent.wait_for("not ready any more");
+        agent.wait_for("ready again");
+        assert_eq!(layout.chain(LIST), ["bridge", "portmap", "istio-cni"]);
+        assert_eq!(agent.metric("istio_cni_config_reverts_total"), Some(f64::from(reverts)));
+    }
+    let fought = agent.wait_for("Configuration has been reconciled multiple times");
+    assert!(fought["msg"].as_str().unwrap().contains("istioOwnedCNIConfig"), "{fought}");
+    assert_eq!(agent.health("/readyz").0, 200);
+}
+
+#[test]
+fn a_plugin_that_was_changed_or_removed_is_put_back() {
+    let (node, api, layout) = (Node::new(), Api::start(), Layout::with_primary());
+    let mut agent = layout.start(&node, &api, &[]);
+    ready(&mut agent);
+    let (plugin, wanted) = (layout.bin().join("istio-cni"), fs::read(layout.source().join("istio-cni")).unwrap());
+    fs::remove_file(&plugin).unwrap();
+    let unready = agent.wait_for("not ready any more");
+    assert!(unready["msg"].as_str().unwrap().contains("istio-cni cannot be run"), "{unready}");
+    agent.wait_for("ready again");
+    fs::write(&plugin, "#!/bin/sh\n").unwrap();
+    agent.wait_for("ready again");
+    assert_eq!(fs::read(&plugin).unwrap(), wanted);
+    fs::set_permissions(&plugin, fs::Permissions::from_mode(0o644)).unwrap();
+    agent.wait_for("ready again");
+    assert_eq!(mode(&plugin), 0o755);
+    assert_eq!(agent.metric("istio_cni_config_reverts_total"), Some(0.0), "it is not the configuration");
+}
+
+#[test]
+fn probe_and_gauge_look_for_themselves() {
+    let (node, api, layout) = (Node::new(), Api::start(), Layout::with_primary());
+    let mut agent = layout.start(&node, &api, &[]);
+    ready(&mut agent);
+    // A directory in the file's place is neither taken for one nor got out of the way.
+    fs::remove_file(layout.net().join(LIST)).unwrap();
+    fs::create_dir(layout.net().join(LIST)).unwrap();
+    assert_eq!(agent.health("/readyz").0, 503);
+    assert_eq!(agent.metric("istio_cni_install_ready"), Some(0.0));
+    fs::remove_dir(layout.net().join(LIST)).unwrap();
+    layout.write(LIST, PRIMARY);
+    eventually("readiness", || (agent.health("/readyz").0 == 200).then_some(()));
+    assert_eq!(agent.metric("istio_cni_install_ready"), Some(1.0));
+}
+
+#[test]
+fn a_stop_that_is_no_uninstall_leaves_everything_in_place() {
+    let (node, api, layout) = (Node::new(), Api::start(), Layout::with_primary());
+    let mut agent = layout.start(&node, &api, &[]);
+    ready(&mut agent);
+    let installed = fs::read(layout.net().join(LIST)).unwrap();
+    assert!(agent.stop().success());
+    assert_eq!(fs::read(layout.net().join(LIST)).unwrap(), installed);
+    assert!(layout.bin().join("istio-cni").exists());
+    // The next one finds everything as it should be, and writes nothing.
+    let mut next = layout.start(&node, &api, &[]);
+    ready(&mut next);
+    next.wait_for("nothing had to be changed");
+}
+
+#[test]
+fn the_agent_that_came_last_installs_and_the_other_keeps_still() {
+    let (node, api, layout) = (Node::new(), Api::start(), Layout::with_primary());
+    let mut first = layout.start(&node, &api, &[]);
+    ready(&mut first);
+    let mut second = layout.start(&node, &api, &[("EXCLUDE_NAMESPACES", "kube-system,other")]);
+    ready(&mut second);
+    let (status, body) = first.health("/readyz");
+    assert_eq!(status, 503);
+    assert!(body.contains("another agent has taken over the socket"), "{body}");
+    layout.write(LIST, PRIMARY);
+    second.wait_for("ready again");
+    assert_eq!(layout.read(LIST).unwrap()["plugins"][2]["exclude_namespaces"], json!(["kube-system", "other"]));
+    first.wait_for("this one installs and removes nothing any more");
+    assert!(first.stop().success());
+    assert_eq!(second.health("/readyz").0, 200);
+}
+
+#[test]
+fn an_image_without_the_plugin_is_said_and_counted() {
+    let (node, api, layout) = (Node::new(), Api::start(), Layout::with_primary());
+    fs::remove_file(layout.source().join("istio-cni")).unwrap();
+    let mut agent = layout.start(&node, &api, &[]);
+    let failed = agent.wait_for("install.binaries failed");
+    assert!(failed["msg"].as_str().unwrap().contains("set CNI_BIN_SOURCE_DIR"), "{failed}");
+    agent.wait_for_metric(r#"istio_cni_installs_total{result="COPY_BINARIES_FAILURE"}"#, 1.0);
+    assert_eq!(layout.chain(LIST), ["bridge", "portmap"], "nothing refers to what is not there");
+    assert_eq!(agent.health("/readyz").0, 503);
+}
+
+#[test]
+fn a_wrong_setting_ends_the_start_with_its_name() {
+    let node = Node::new();
+    let mut command = support::agent::command(&node);
+    command.envs([("SKIP_INSTALL", "false"), ("CNI_CONF_NAME", "../10.conf")]);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("CNI_CONF_NAME=\"../10.conf\" cannot be used"), "{error}");
+}
