@@ -3,6 +3,7 @@
 
 use super::file_error::{Action, FileError};
 use nix::errno::Errno;
+use std::ffi::OsString;
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
@@ -12,6 +13,8 @@ use std::path::{Path, PathBuf};
 const OURS: &str = ".istio-cni-";
 /// How a temporary file's name ends: no runtime takes it for a configuration.
 const ENDING: &str = ".tmp";
+/// The digits between them.
+const RANDOM: usize = 16;
 /// How often a write begins again whose temporary file somebody took for left over.
 const ATTEMPTS: usize = 3;
 /// The most entries of a directory that are looked through for left-over files.
@@ -40,7 +43,7 @@ pub fn replace_if(
 ) -> Result<(), FileError> {
     let place = place_of(path)?;
     let failed = |source| FileError::new(&place, Action::Write, source);
-    sweep(&place);
+    sweep(directory_of(&place));
     for attempt in 1.. {
         let written = Temporary::beside(&place).and_then(|temporary| temporary.fill(content, permissions));
         let temporary = written.map_err(failed)?;
@@ -145,8 +148,9 @@ struct Temporary {
 impl Temporary {
     fn beside(place: &Path) -> io::Result<Temporary> {
         let random = getrandom::u64().map_err(io::Error::other)?;
-        let mut name = prefix(place);
-        name.push(format!("{random:016x}{ENDING}"));
+        let mut name = OsString::from(".");
+        name.push(place.file_name().unwrap_or_default());
+        name.push(format!("{OURS}{random:0RANDOM$x}{ENDING}"));
         let path = place.with_file_name(name);
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         let temporary = Temporary { path, file, done: false };
@@ -190,26 +194,19 @@ impl Drop for Temporary {
     }
 }
 
-/// How the names of the temporary files of this place begin.
-fn prefix(place: &Path) -> std::ffi::OsString {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(place.file_name().unwrap_or_default());
-    name.push(OURS);
-    name
+/// Removes what killed writers left in this directory, for whichever file. What living ones write is locked. What
+/// cannot be removed is no reason not to go on, and the next one tries again.
+pub fn sweep(directory: &Path) {
+    let Ok(entries) = std::fs::read_dir(or_here(directory)) else { return };
+    let ours =
+        entries.take(LOOKED_THROUGH).flatten().filter(|entry| is_temporary(&entry.file_name().to_string_lossy()));
+    ours.for_each(|entry| remove_left_over(&entry.path()));
 }
 
-/// Removes what killed writers of this file left. Those of living ones are locked. What cannot be removed is no
-/// reason not to write, and the next one tries again.
-fn sweep(place: &Path) {
-    let Some(entries) = place.parent().and_then(|directory| std::fs::read_dir(or_here(directory)).ok()) else { return };
-    let prefix = prefix(place);
-    for entry in entries.take(LOOKED_THROUGH).flatten() {
-        let name = entry.file_name();
-        let bytes = name.as_encoded_bytes();
-        if bytes.starts_with(prefix.as_encoded_bytes()) && bytes.ends_with(ENDING.as_bytes()) {
-            remove_left_over(&entry.path());
-        }
-    }
+/// Whether a file of this name is a temporary one of ours.
+fn is_temporary(name: &str) -> bool {
+    let random = name.strip_prefix('.').and_then(|name| name.strip_suffix(ENDING)?.rsplit_once(OURS));
+    random.is_some_and(|(_, random)| random.len() == RANDOM && random.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn remove_left_over(path: &Path) {
@@ -221,12 +218,16 @@ fn remove_left_over(path: &Path) {
 
 /// Makes the directory's entries durable.
 fn sync_directory(place: &Path) -> io::Result<()> {
-    let directory = File::open(or_here(place.parent().unwrap_or(Path::new(""))))?;
+    let directory = File::open(directory_of(place))?;
     match directory.sync_all() {
         // Some file systems have nothing to do for a directory, and say so.
         Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => Ok(()),
         synced => synced,
     }
+}
+
+fn directory_of(place: &Path) -> &Path {
+    or_here(place.parent().unwrap_or(Path::new("")))
 }
 
 fn or_here(directory: &Path) -> &Path {

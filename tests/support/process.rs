@@ -43,7 +43,7 @@ pub struct TestProcess {
     child: Child,
     stdin: Option<ChildStdin>,
     /// Kept open, so that the child can go on writing.
-    _stdout: BufReader<ChildStdout>,
+    stdout: BufReader<ChildStdout>,
     /// The thread that runs the test there.
     thread: libc::pid_t,
 }
@@ -78,13 +78,22 @@ impl TestProcess {
                 break thread.trim().parse().unwrap();
             }
         };
-        TestProcess { stdin: child.stdin.take(), _stdout: stdout, child, thread }
+        TestProcess { stdin: child.stdin.take(), stdout, child, thread }
     }
 
     /// Ends it as `kill -9` does.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Lets it go on to its end, and returns the line that it prints.
+    pub fn answer(mut self) -> String {
+        writeln!(self.stdin.take().unwrap(), "go").unwrap();
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        assert!(self.child.wait().unwrap().success());
+        line.trim_end().to_owned()
     }
 
     /// Lets it go on, and kills it before the n-th system call of the first thread that it starts.
