@@ -5,6 +5,9 @@ use super::json::{self, Member, shown};
 use crate::wire::document::wrong;
 use serde_json::Value;
 
+/// How many levels the library's own keys have: a list of objects with texts.
+const SHAPE_DEPTH: usize = 3;
+
 /// A plugin's text that the library takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plugin {
@@ -78,14 +81,31 @@ fn read_text(members: &[Member], key: &str) -> Result<String, String> {
 /// The other keys that the library reads have their types.
 fn check_known(members: &[Member]) -> Result<(), String> {
     for key in ["capabilities", "ipam", "dns", "prevResult", "cni.dev/valid-attachments"] {
-        // What is nested too deeply to be read as a value has no shape that the library would mind.
-        for value in values(members, key).filter_map(|text| serde_json::from_str::<Value>(text).ok()) {
-            if let Some(problem) = problem_at(key, &value) {
+        for text in values(members, key) {
+            if let Some(problem) = problem_at(key, &shape(text, SHAPE_DEPTH)) {
                 return Err(format!("its {key} {problem}"));
             }
         }
     }
     Ok(())
+}
+
+/// The outer levels of a text as a value. Unlike a whole value it is there for every text, also for one that is nested
+/// deeply or has escapes that stand for no character.
+fn shape(text: &str, depth: usize) -> Value {
+    let inner = |text: &str| shape(text, depth.saturating_sub(1));
+    match text.bytes().next() {
+        Some(b'"') => Value::String(json::text(text)),
+        Some(b'{') => {
+            let members = if depth > 0 { json::object(text).unwrap_or_default() } else { Vec::new() };
+            Value::Object(members.iter().map(|member| (member.name(), inner(&member.value))).collect())
+        }
+        Some(b'[') => {
+            let items = if depth > 0 { json::list(text).unwrap_or_default() } else { Vec::new() };
+            Value::Array(items.iter().map(|item| inner(item)).collect())
+        }
+        _ => serde_json::from_str(text).unwrap_or_else(|_| Value::from(0)),
+    }
 }
 
 fn problem_at(key: &str, value: &Value) -> Option<String> {

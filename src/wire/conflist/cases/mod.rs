@@ -3,6 +3,7 @@
 mod chained;
 mod owned;
 mod properties;
+mod recorded;
 mod removal;
 mod standalone;
 mod validity;
