@@ -62,7 +62,8 @@ pub fn replace_if(
 /// Whether a path is that of a file on its way to its place.
 pub fn is_temporary(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.starts_with('.') && name.contains(OURS) && name.ends_with(ENDING)
+    let random = name.strip_prefix('.').and_then(|name| name.strip_suffix(ENDING)?.rsplit_once(OURS));
+    random.is_some_and(|(_, random)| random.len() == RANDOM && random.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// Removes a file; that it is not there is fine too. A link is removed itself. Says whether there was something.
@@ -198,15 +199,8 @@ impl Drop for Temporary {
 /// cannot be removed is no reason not to go on, and the next one tries again.
 pub fn sweep(directory: &Path) {
     let Ok(entries) = std::fs::read_dir(or_here(directory)) else { return };
-    let ours =
-        entries.take(LOOKED_THROUGH).flatten().filter(|entry| is_temporary(&entry.file_name().to_string_lossy()));
+    let ours = entries.take(LOOKED_THROUGH).flatten().filter(|entry| is_temporary(&entry.path()));
     ours.for_each(|entry| remove_left_over(&entry.path()));
-}
-
-/// Whether a file of this name is a temporary one of ours.
-fn is_temporary(name: &str) -> bool {
-    let random = name.strip_prefix('.').and_then(|name| name.strip_suffix(ENDING)?.rsplit_once(OURS));
-    random.is_some_and(|(_, random)| random.len() == RANDOM && random.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn remove_left_over(path: &Path) {
