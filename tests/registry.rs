@@ -8,6 +8,7 @@ mod otlp;
 #[path = "support/registry.rs"]
 mod registry;
 
+use istio_cni_otel::domain::install::{INSTALL, PassResult, Reason, UNINSTALL};
 use istio_cni_otel::domain::request::{Backend, Command};
 use istio_cni_otel::domain::settings::SkipReason;
 use istio_cni_otel::domain::step::{ErrorType, Step};
@@ -65,7 +66,7 @@ fn every_attribute_key_is_in_the_registry_and_the_other_way_round() {
 fn every_span_is_in_the_registry_and_the_other_way_round() {
     let spans = Registry::read().of("span").into_keys().collect::<BTreeSet<String>>();
     let code = Step::ALL.map(Step::name).into_iter().chain(Command::ALL.map(Command::span_name));
-    same("spans", &spans, &set(code));
+    same("spans", &spans, &set(code.chain([INSTALL, UNINSTALL])));
 }
 
 #[test]
@@ -126,6 +127,9 @@ fn every_closed_list_has_the_same_members_in_the_registry() {
         ("path", set(CallPath::ALL.map(CallPath::name))),
         ("step", set(Step::ALL.map(Step::name))),
         ("signal", set(Signal::ALL.map(Signal::name))),
+        ("istio_cni.install.reason", set(Reason::ALL.map(Reason::name))),
+        ("istio_cni.install.result", set(PassResult::ALL.map(PassResult::name))),
+        ("result", set(PassResult::ALL.map(PassResult::name))),
         ("reason", set(skips().chain(errors()).chain(drops()))),
     ];
     for (key, members) in lists {
