@@ -4,7 +4,8 @@
 use super::value::{SettingError, boolean_or, list, mode, text};
 use super::{Lookup, boolean};
 use crate::domain::cni_files::Placement;
-use serde_json::{Number, Value};
+use crate::wire::netconf::NetConf;
+use serde_json::{Number, Value, json};
 use std::path::{Path, PathBuf};
 
 /// The plugin's file in the image and on the node.
@@ -172,7 +173,7 @@ fn plugin(lookup: Lookup<'_>) -> Result<PluginSettings, SettingError> {
         enablement_selectors: selectors(lookup)?,
         enable_ambient_detection_retry: boolean(lookup, "ENABLE_AMBIENT_DETECTION_RETRY")?,
         native_nftables: boolean(lookup, "NATIVE_NFTABLES")?,
-        more: more(lookup),
+        more: more(lookup)?,
     })
 }
 
@@ -186,27 +187,32 @@ fn selectors(lookup: Lookup<'_>) -> Result<Vec<Value>, SettingError> {
     serde_saphyr::from_str::<Vec<Value>>(&value).map_err(|_| SettingError { key: KEY, value, allowed })
 }
 
-/// The plugin's keys that can be set through the agent, by their names in the environment. What is
-/// allowed is the plugin's to say.
-const PLUGIN_KEYS: [(&str, &str); 8] = [
-    ("PLUGIN_STATUS_MODE", "status_mode"),
-    ("PLUGIN_TRACE_PARENT", "trace_parent"),
-    ("PLUGIN_POD_LOOKUP_ATTEMPTS", "pod_lookup_attempts"),
-    ("PLUGIN_POD_LOOKUP_INTERVAL_MS", "pod_lookup_interval_ms"),
-    ("PLUGIN_API_TIMEOUT_MS", "api_timeout_ms"),
-    ("PLUGIN_AGENT_TIMEOUT_MS", "agent_timeout_ms"),
-    ("PLUGIN_LOCK_TIMEOUT_MS", "lock_timeout_ms"),
-    ("PLUGIN_TOOL_TIMEOUT_MS", "tool_timeout_ms"),
+/// The plugin's keys that can be set through the agent: the name in the environment, the key, and
+/// what it takes.
+const PLUGIN_KEYS: [(&str, &str, &str); 8] = [
+    ("PLUGIN_STATUS_MODE", "status_mode", "lenient or strict"),
+    ("PLUGIN_TRACE_PARENT", "trace_parent", "link or parent"),
+    ("PLUGIN_POD_LOOKUP_ATTEMPTS", "pod_lookup_attempts", "a whole number from 1 to 10000"),
+    ("PLUGIN_POD_LOOKUP_INTERVAL_MS", "pod_lookup_interval_ms", "whole milliseconds up to an hour"),
+    ("PLUGIN_API_TIMEOUT_MS", "api_timeout_ms", MILLISECONDS),
+    ("PLUGIN_AGENT_TIMEOUT_MS", "agent_timeout_ms", MILLISECONDS),
+    ("PLUGIN_LOCK_TIMEOUT_MS", "lock_timeout_ms", MILLISECONDS),
+    ("PLUGIN_TOOL_TIMEOUT_MS", "tool_timeout_ms", MILLISECONDS),
 ];
+const MILLISECONDS: &str = "whole milliseconds from 1 to an hour";
 
-fn more(lookup: Lookup<'_>) -> Vec<(String, Value)> {
-    let given = |(key, name): (&str, &str)| {
-        let value = lookup(key).filter(|value| !value.trim().is_empty())?;
-        let value = value.trim();
-        let number = value.parse::<u64>().map(|number| Value::Number(Number::from(number)));
-        Some((name.to_owned(), number.unwrap_or_else(|_| Value::String(value.to_owned()))))
-    };
-    PLUGIN_KEYS.into_iter().filter_map(given).collect()
+/// The keys that are given. Whether a value can be used is asked of the plugin's own reader.
+fn more(lookup: Lookup<'_>) -> Result<Vec<(String, Value)>, SettingError> {
+    let mut given = Vec::new();
+    for (key, name, allowed) in PLUGIN_KEYS {
+        let Some(text) = lookup(key).filter(|text| !text.trim().is_empty()) else { continue };
+        let number = text.trim().parse::<u64>().map(|number| Value::Number(Number::from(number)));
+        let value = number.unwrap_or_else(|_| Value::String(text.trim().to_owned()));
+        let read = NetConf::parse(json!({ name: value }).to_string().as_bytes()).and_then(|conf| conf.settings());
+        read.map_err(|_| SettingError { key, value: text, allowed })?;
+        given.push((name.to_owned(), value));
+    }
+    Ok(given)
 }
 
 #[cfg(test)]

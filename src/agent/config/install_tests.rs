@@ -73,6 +73,10 @@ fn a_wrong_value_names_key_value_and_what_is_allowed() {
         ("CNI_BIN_TARGET_DIRS", "opt/cni", "a comma list of absolute paths"),
         ("PLUGIN_KUBECONFIG", "maybe", "file or none"),
         ("CHAINED_CNI_PLUGIN", "yes", "true or false"),
+        ("PLUGIN_STATUS_MODE", "loud", "lenient or strict"),
+        ("PLUGIN_TRACE_PARENT", "7", "link or parent"),
+        ("PLUGIN_API_TIMEOUT_MS", "0", "whole milliseconds from 1"),
+        ("PLUGIN_POD_LOOKUP_ATTEMPTS", "many", "a whole number from 1 to 10000"),
         ("AMBIENT_ENABLEMENT_SELECTOR", "not: [a list", "a YAML list"),
     ] {
         let message = read(&[(key, value)]).unwrap_err().to_string();

@@ -79,7 +79,7 @@ fn expect_whole(received: &Received, trace: TraceId, calls: &[&str]) -> Result<(
     let has = |step: &Step| {
         spans.iter().any(|span| span.name == step.name() && during_first.contains(&span.start_time_unix_nano))
     };
-    let missing: Vec<&str> = Step::ALL.iter().filter(|step| !has(step)).map(|step| step.name()).collect();
+    let missing: Vec<&str> = Step::CALL.iter().filter(|step| !has(step)).map(|step| step.name()).collect();
     ensure!(missing.is_empty(), "its first ADD lacks {}", missing.join(", "));
     let path = attribute(&first.attributes, keys::PATH.as_str());
     ensure!(path == "agent", "its first ADD should have gone through the agent, but its path is {path:?}");
@@ -111,7 +111,7 @@ mod tests {
     }
 
     fn whole() -> Received {
-        let steps = Step::ALL.iter().map(|step| span(step.name(), &[1; 8], 5, 6));
+        let steps = Step::CALL.iter().map(|step| span(step.name(), &[1; 8], 5, 6));
         let root = TRACE.root_span();
         let calls = [span("cni.add", &root.0, 0, 10), span("cni.del", &root.0, 20, 30)];
         Received { spans: steps.chain(calls).collect(), ..Received::default() }
