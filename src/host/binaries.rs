@@ -97,7 +97,9 @@ impl Binaries {
     /// Copies those that are not where they belong; gives them.
     pub fn put(&self) -> Result<Vec<String>, BinariesError> {
         let mut copied = Vec::new();
-        for name in self.names()? {
+        let names = self.names()?;
+        self.targets.iter().for_each(|target| sweep(target, &names));
+        for name in names {
             for target in &self.targets {
                 let (from, to) = (self.source.join(&name), target.join(&name));
                 if self.is_same(&from, &to).unwrap_or(false) {
@@ -166,6 +168,21 @@ impl Stamp {
             modified: (found.mtime(), found.mtime_nsec()),
             changed: (found.ctime(), found.ctime_nsec()),
             mode: found.permissions().mode(),
+        }
+    }
+}
+
+/// Removes what writers left that were killed: our own, and Istio's, which calls its temporary files
+/// `istio-cni.tmp.123`. What cannot be removed harms nobody.
+fn sweep(target: &Path, names: &[PathBuf]) {
+    const ENTRIES: usize = 65_536;
+    atomic_file::sweep(target);
+    let Ok(entries) = fs::read_dir(target) else { return };
+    for path in entries.take(ENTRIES).flatten().map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let left = name.rsplit_once(".tmp.").is_some_and(|(name, _)| names.contains(&PathBuf::from(name)));
+        if left {
+            let _ = fs::remove_file(&path);
         }
     }
 }
@@ -268,6 +285,20 @@ mod tests {
         write(&root.path().join("source").join(PLUGIN), b"new", 0o755);
         assert_eq!(put(&binaries), ["one/istio-cni", "two/istio-cni"]);
         assert_eq!(fs::read(root.path().join("one").join(PLUGIN)).unwrap(), b"new");
+    }
+
+    #[test]
+    fn what_killed_writers_left_is_cleared_away() {
+        let (root, binaries) = node();
+        let target = root.path().join("one");
+        for left in ["istio-cni.tmp.4711", ".istio-cni.istio-cni-0123456789abcdef.tmp"] {
+            write(&target.join(left), b"half", 0o600);
+        }
+        write(&target.join("bridge.tmp.1"), b"somebody else's", 0o600);
+        put(&binaries);
+        let mut names: Vec<_> = fs::read_dir(&target).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["a-tool", "bridge.tmp.1", "istio-cni"]);
     }
 
     #[test]

@@ -92,6 +92,7 @@ impl PluginKubeconfig {
     /// Makes the file as it should be; gives it when it had to be changed.
     pub fn put(&self) -> Result<Vec<String>, BoxedError> {
         let shown = self.path.display().to_string();
+        self.path.parent().into_iter().for_each(atomic_file::sweep);
         match self.target().map_err(BoxedError::new)? {
             Target::AsItIs => Ok(Vec::new()),
             Target::Absent => self.remove(),

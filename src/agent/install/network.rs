@@ -6,6 +6,7 @@ use crate::domain::cni_files::{ConfFile, Decision, Obstacle, Reason as Fault, Ve
 use crate::domain::failure::{Classify, whole};
 use crate::domain::install::{Finding, Reason, Wrong};
 use crate::domain::step::ErrorType;
+use crate::host::atomic_file;
 use crate::host::conf_dir::{ConfDir, ConfDirError};
 use crate::ops::ports::BoxedError;
 use crate::telemetry::agent_event::AgentEvent;
@@ -87,6 +88,7 @@ impl Network {
 
     /// Puts the entry where it should stand; gives the files that had to be changed.
     pub fn put(&self, entry: &PluginEntry) -> Result<Vec<String>, BoxedError> {
+        atomic_file::sweep(&self.settings.net_dir);
         let (files, decision) = self.decide(entry).map_err(BoxedError::new)?;
         match decision.verdict {
             Verdict::Valid { .. } => Ok(Vec::new()),
