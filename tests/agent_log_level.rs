@@ -24,23 +24,20 @@ fn the_file_in_the_run_directory_wins_while_it_is_there() {
     agent.wait_for("the level of this log is debug now");
 
     std::fs::write(&file, "loud").unwrap();
-    agent.signal(Signal::SIGUSR2);
     let warning =
         agent.wait_for(&format!("the file {} is ignored: \"loud\" cannot be used: it takes a level", file.display()));
     assert_eq!(warning["level"], "warn");
     agent.wait_for("the agent logs at level info and plugins at level info now, as the configuration says");
     agent.wait_for("the level of this log is info now");
-    // Each signal is answered; the warning is not repeated.
+    // Each signal is answered, and has the file looked at again; the warning is not repeated.
     agent.signal(Signal::SIGUSR1);
     agent.wait_for("the level of this log is debug now");
     agent.signal(Signal::SIGUSR2);
     agent.wait_for("the level of this log is info now");
 
     std::fs::write(&file, "none").unwrap();
-    agent.signal(Signal::SIGUSR2);
     agent.wait_for(&format!("the agent logs at level none and plugins at level none now, {as_file_says}"));
     std::fs::remove_file(&file).unwrap();
-    agent.signal(Signal::SIGUSR2);
     agent.wait_for("the agent logs at level info and plugins at level info now, as the configuration says");
     agent.signal(Signal::SIGTERM);
     assert!(agent.ended().success());

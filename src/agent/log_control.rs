@@ -67,6 +67,8 @@ impl LogControl {
         // Without watches, which is said elsewhere, time alone has to do.
         let mut watch = DirWatch::new([self.run_dir.clone()]).ok();
         loop {
+            // After the watch began or was renewed: what changed before, nobody tells.
+            self.look();
             match &mut watch {
                 Some(directory) => {
                     if let Ok(Err(_)) = timeout(LOOK_EVERY, directory.changed()).await {
@@ -75,7 +77,6 @@ impl LogControl {
                 }
                 None => sleep(LOOK_EVERY).await,
             }
-            self.look();
             if let Some(directory) = &mut watch {
                 directory.renew();
             }

@@ -61,10 +61,14 @@ pub fn cnitool_accepts(conf_dir: &Path, network: &str) -> Result<(), String> {
 /// Runs the CNI project's `cnitool` with these arguments and a network namespace of its own, in which
 /// nothing happens unless the plugins in `bin_dir` do something.
 pub fn cnitool(conf_dir: &Path, bin_dir: &Path, arguments: &[&str]) -> Output {
-    let netns = Namespace::new();
+    cnitool_for(&Namespace::new(), "", conf_dir, bin_dir, arguments)
+}
+
+/// The same for a namespace, and with `CNI_ARGS` unless they are empty.
+pub fn cnitool_for(netns: &Namespace, args: &str, conf_dir: &Path, bin_dir: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(tool("cnitool"));
     command.args(arguments).arg(netns.path());
-    command.env("NETCONFPATH", conf_dir).env("CNI_PATH", bin_dir).env("CNI_IFNAME", "eth0");
+    command.env("NETCONFPATH", conf_dir).env("CNI_PATH", bin_dir).env("CNI_IFNAME", "eth0").env("CNI_ARGS", args);
     crippled(private_results, || command.output().unwrap())
 }
 
@@ -86,7 +90,8 @@ fn tool(name: &str) -> PathBuf {
     path
 }
 
-fn stand_in(bin_dir: &Path, name: &str) {
+/// Puts a plugin there that does nothing: it answers an ADD with an empty result.
+pub fn stand_in(bin_dir: &Path, name: &str) {
     let path = bin_dir.join(name);
     fs::write(&path, STAND_IN).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
