@@ -8,6 +8,7 @@ mod otlp;
 #[path = "support/registry.rs"]
 mod registry;
 
+use istio_cni_otel::domain::departure::Departure;
 use istio_cni_otel::domain::install::{INSTALL, PassResult, Reason, UNINSTALL};
 use istio_cni_otel::domain::request::{Backend, Command};
 use istio_cni_otel::domain::settings::SkipReason;
@@ -118,6 +119,7 @@ fn every_closed_list_has_the_same_members_in_the_registry() {
         ("istio_cni.path", set(CallPath::ALL.map(CallPath::name))),
         ("istio_cni.step", set(Step::ALL.map(Step::name))),
         ("istio_cni.reason", set(skips().chain(errors()))),
+        ("istio_cni.departure.reason", set(Departure::REASONS)),
         ("istio_cni.rules.backend", set([Backend::Nftables, Backend::Iptables].map(Backend::name))),
         ("istio_cni.telemetry.signal", set(Signal::ALL.map(Signal::name))),
         ("istio_cni.telemetry.reason", set(drops())),

@@ -120,6 +120,14 @@ pub enum Proof {
     Elsewhere,
 }
 
+impl Doubt {
+    /// Whether the API server answered, and refused us. After a deletion it fits that our own rights
+    /// go as well; any other trouble could hide that the DaemonSet came back.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.error_type, ErrorType::ApiUnauthorized | ErrorType::ApiForbidden)
+    }
+}
+
 impl DaemonSetName {
     /// From `POD_NAMESPACE` and `POD_NAME`, as the DaemonSet controller makes pods' names; none
     /// without a namespace.
@@ -161,18 +169,12 @@ pub fn decide(name: &DaemonSetName, node: &str, findings: &Findings) -> Departur
         Asked::Missing => Departure::Keep(Kept::Unnamed),
         Asked::Unknown(doubt) => match &findings.watched {
             Watched::Deleting => Departure::Remove(Proof::Deleting),
-            Watched::Gone { blind, .. } if certain && blind.as_ref().is_none_or(is_refusal) => {
+            Watched::Gone { blind, .. } if certain && blind.as_ref().is_none_or(Doubt::is_refusal) => {
                 Departure::Remove(Proof::SeenDeleted)
             }
             _ => Departure::Keep(Kept::Unproven(doubt.clone())),
         },
     }
-}
-
-/// After a deletion it fits that our own rights go as well. Any other trouble could hide that the
-/// DaemonSet came back.
-fn is_refusal(doubt: &Doubt) -> bool {
-    matches!(doubt.error_type, ErrorType::ApiUnauthorized | ErrorType::ApiForbidden)
 }
 
 fn placed(facts: &DaemonSetFacts, node: &str, labels: Option<&NodeLabels>) -> Departure {

@@ -15,6 +15,7 @@ pub mod identity;
 pub mod install;
 pub mod nft;
 pub mod node_affinity;
+pub mod notice;
 pub mod outbound;
 pub mod pod;
 pub mod proxy;

@@ -1,36 +1,33 @@
-//! Requests of the agent to the API server: one pod, a page of this node's pods, a watch of them.
+//! Requests of the agent to the API server: how each is made, bounded and counted, and those for
+//! pods: one, a page of this node's, a watch of them.
 //! The client is made when it is first needed, so that the agent starts without an API server.
 
 use super::error::ApiError;
 use super::pod::Pod;
+use super::resource::Resource;
+pub use super::source::ApiSource;
+use super::source::url;
 use crate::telemetry::api_request::ApiRequest;
 use futures::{Stream, StreamExt};
 use kube::api::{ListParams, WatchEvent, WatchParams};
-use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::Request;
 use kube::core::params::GetParams;
 use serde::Deserialize;
-use std::path::{Path, PathBuf};
+use serde::de::DeserializeOwned;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use ureq::http::Request as HttpRequest;
 
 /// How many pods a page of a list holds; a page is in memory at once.
 const PAGE: u32 = 100;
 /// How long the server keeps a watch open, seconds.
 pub const WATCH_SECONDS: u32 = 240;
+/// How long an answer to a list, or the start of a watch, may take.
+pub(super) const ANSWER: Duration = Duration::from_secs(15);
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
 /// A refused token makes the configuration be read again, but not more often than this.
 const RELOAD_AFTER: Duration = Duration::from_secs(5);
-
-/// Where the API server is and how to be known to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ApiSource {
-    /// A kubeconfig file with its current context.
-    Kubeconfig(PathBuf),
-    /// The service account of the pod that we are in.
-    InCluster { host: String, port: u16, account: PathBuf, ca: PathBuf },
-}
 
 /// The API server, as the agent asks it.
 pub struct ApiClient {
@@ -46,14 +43,16 @@ struct Made {
     since: Instant,
 }
 
-/// A page of a list.
+/// A list, or a page of one.
 #[derive(Debug, Deserialize)]
-pub struct Page {
+pub struct List<T> {
     #[serde(default)]
     pub metadata: PageMetadata,
-    #[serde(default)]
-    pub items: Option<Vec<Pod>>,
+    pub items: Option<Vec<T>>,
 }
+
+/// A page of the list of pods.
+pub type Page = List<Pod>;
 
 /// What a list says about itself.
 #[derive(Debug, Default, Deserialize)]
@@ -73,20 +72,9 @@ impl ApiClient {
 
     /// One pod, as it is now, within `limit`.
     pub async fn pod(&self, namespace: &str, name: &str, limit: Duration) -> Result<Pod, ApiError> {
-        if !is_name(namespace) || !is_name(name) {
-            return Err(ApiError::NoName { namespace: namespace.to_owned(), name: name.to_owned() });
-        }
-        let path = Request::new(format!("/api/v1/namespaces/{namespace}/pods"));
-        let request = path.get(name, &GetParams::default()).map_err(ApiError::request)?;
-        let ask = async {
-            let (client, server) = self.client().await?;
-            let answer = client.request::<Pod>(request).await;
-            Ok::<_, ApiError>(answer.map_err(|error| ApiError::of_request(error, &server)))
-        };
-        match tokio::time::timeout(limit, ask).await {
-            Ok(answer) => self.counting("get", answer?),
-            Err(_) => self.counting("get", Err(ApiError::Timeout { limit })),
-        }
+        check_names(Resource::Pods, namespace, name)?;
+        let request = Request::new(format!("/api/v1/namespaces/{namespace}/pods"));
+        self.ask(Resource::Pods, "get", request.get(name, &GetParams::default()), limit).await
     }
 
     /// A page of this node's pods; `next` is the mark that the page before ended with.
@@ -95,10 +83,7 @@ impl ApiClient {
         if !next.is_empty() {
             params = params.continue_token(next);
         }
-        let request = Request::new(PODS).list(&params).map_err(ApiError::request)?;
-        let (client, server) = self.client().await?;
-        let answer = client.request::<Page>(request).await;
-        self.counting("list", answer.map_err(|error| ApiError::of_request(error, &server)))
+        self.ask(Resource::Pods, "list", Request::new(PODS).list(&params), ANSWER).await
     }
 
     /// Changes of this node's pods since `version`; without one, all of them first, then changes.
@@ -112,19 +97,57 @@ impl ApiClient {
         if version.is_none() {
             params = params.initial_events();
         }
-        let request = Request::new(PODS).watch(&params, version.unwrap_or_default()).map_err(ApiError::request)?;
-        let (client, server) = self.client().await?;
-        let answer = client.request_events::<Pod>(request).await;
-        let stream = self.counting("watch", answer.map_err(|error| ApiError::of_request(error, &server)))?;
-        Ok(stream.map(move |event| event.map_err(|error| ApiError::of_request(error, &server))))
+        let request = Request::new(PODS).watch(&params, version.unwrap_or_default());
+        self.open(Resource::Pods, request).await
     }
 
-    fn counting<T>(&self, verb: &'static str, result: Result<T, ApiError>) -> Result<T, ApiError> {
+    /// Makes a request whose answer is one object, within `limit`, and counts it.
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        resource: Resource,
+        verb: &'static str,
+        request: Result<HttpRequest<Vec<u8>>, kube::core::request::Error>,
+        limit: Duration,
+    ) -> Result<T, ApiError> {
+        let request = request.map_err(ApiError::request)?;
+        let ask = async {
+            let (client, server) = self.client().await?;
+            let answer = client.request::<T>(request).await;
+            Ok::<_, ApiError>(answer.map_err(|error| ApiError::of_request(resource, error, &server)))
+        };
+        match tokio::time::timeout(limit, ask).await {
+            Ok(answer) => self.counting(resource, verb, answer?),
+            Err(_) => self.counting(resource, verb, Err(ApiError::Timeout { limit })),
+        }
+    }
+
+    /// Opens a watch, and counts it. The server must begin its answer soon.
+    pub(super) async fn open<T: DeserializeOwned + Clone + 'static>(
+        &self,
+        resource: Resource,
+        request: Result<HttpRequest<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<impl Stream<Item = Result<WatchEvent<T>, ApiError>> + use<T>, ApiError> {
+        let request = request.map_err(ApiError::request)?;
+        let open = async {
+            let (client, server) = self.client().await?;
+            let answer = client.request_events::<T>(request).await;
+            let answer = answer.map_err(|error| ApiError::of_request(resource, error, &server));
+            Ok::<_, ApiError>(answer.map(|stream| (stream, server)))
+        };
+        let (stream, server) = match tokio::time::timeout(ANSWER, open).await {
+            Ok(answer) => self.counting(resource, "watch", answer?)?,
+            Err(_) => self.counting(resource, "watch", Err(ApiError::Timeout { limit: ANSWER }))?,
+        };
+        Ok(stream.map(move |event| event.map_err(|error| ApiError::of_request(resource, error, &server))))
+    }
+
+    fn counting<T>(&self, resource: Resource, verb: &'static str, result: Result<T, ApiError>) -> Result<T, ApiError> {
         let code = match &result {
+            Ok(_) if verb == "create" => Some(201),
             Ok(_) => Some(200),
             Err(error) => error.http_status(),
         };
-        (self.counted)(ApiRequest { verb, resource: "pods", code });
+        (self.counted)(ApiRequest { verb, resource: resource.name(), code });
         if let Err(ApiError::Unauthorized { .. }) = &result {
             self.forget();
         }
@@ -167,76 +190,14 @@ fn on_node(node: &str) -> String {
     format!("spec.nodeName={node}")
 }
 
-impl ApiSource {
-    async fn config(&self) -> Result<kube::Config, ApiError> {
-        match self {
-            ApiSource::Kubeconfig(path) => {
-                let bad = |error| ApiError::Kubeconfig { path: path.clone(), reason: without_secrets(&error) };
-                if !path.exists() {
-                    return Err(ApiError::KubeconfigMissing { path: path.clone() });
-                }
-                let file = Kubeconfig::read_from(path).map_err(bad)?;
-                let options = KubeConfigOptions::default();
-                let mut config = kube::Config::from_custom_kubeconfig(file, &options).await.map_err(bad)?;
-                if config.cluster_url.scheme_str() == Some("http") {
-                    // Plain HTTP needs no roots, and looking for the system's fails where there are none.
-                    config.root_cert.get_or_insert_default();
-                }
-                Ok(config)
-            }
-            ApiSource::InCluster { host, port, account, ca } => in_cluster(host, *port, account, ca),
-        }
+/// What cannot be the name of an object or a namespace never reaches a request's path.
+pub(super) fn check_names(resource: Resource, namespace: &str, name: &str) -> Result<(), ApiError> {
+    if is_name(namespace) && is_name(name) {
+        return Ok(());
     }
-
-    /// Finds out whether it can be used, as far as that is known without a request; gives the
-    /// server's URL.
-    pub async fn check(&self) -> Result<String, ApiError> {
-        Ok(url(&self.config().await?))
-    }
-
-    /// The kubeconfig, if it is one.
-    pub fn kubeconfig(&self) -> Option<&Path> {
-        match self {
-            ApiSource::Kubeconfig(path) => Some(path),
-            ApiSource::InCluster { .. } => None,
-        }
-    }
+    Err(ApiError::NoName { resource, namespace: namespace.to_owned(), name: name.to_owned() })
 }
 
-/// What is wrong with a kubeconfig. The YAML parser's own words show lines of the file, and so
-/// perhaps a token: they are left out.
-fn without_secrets(error: &KubeconfigError) -> String {
-    let KubeconfigError::Parse(error) = error else { return error.to_string() };
-    let place = |at: serde_saphyr::Location| format!(" (line {}, column {})", at.line(), at.column());
-    format!("it is not YAML of the expected shape{}", error.location().map(place).unwrap_or_default())
-}
-
-/// The server's URL, for messages.
-fn url(config: &kube::Config) -> String {
-    config.cluster_url.to_string().trim_end_matches('/').to_owned()
-}
-
-fn in_cluster(host: &str, port: u16, account: &Path, ca: &Path) -> Result<kube::Config, ApiError> {
-    let url = format!("https://{}", authority(host, port));
-    let url = url.parse().map_err(|_| ApiError::Address { host: host.to_owned(), port })?;
-    let token = account.join("token");
-    for file in [&token, &ca.to_owned()] {
-        std::fs::metadata(file).map_err(|source| ApiError::Account { path: file.clone(), source })?;
-    }
-    let mut config = kube::Config::new(url);
-    // Both files are read again when the kubelet rotates them. The empty list keeps the client
-    // from looking for the system's roots, which an image need not have.
-    config.root_cert = Some(Vec::new());
-    config.root_cert_file = Some(ca.to_owned());
-    config.auth_info = AuthInfo { token_file: Some(token.to_string_lossy().into_owned()), ..AuthInfo::default() };
-    Ok(config)
-}
-
-pub(super) fn authority(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
-
-/// Whether a text can be the name of a pod or namespace. Others never reach the request's path.
 fn is_name(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
     !text.is_empty() && text.len() <= 253 && !text.starts_with('.') && text.bytes().all(plain)
@@ -252,38 +213,6 @@ mod tests {
         for bad in ["", ".", "..", "../secrets", "a/b", "a?b", "A", "a%2fb", &"a".repeat(254)] {
             assert!(!is_name(bad), "{bad} was taken for a name");
         }
-    }
-
-    #[test]
-    fn an_ipv6_server_stands_in_brackets() {
-        assert_eq!(authority("fd00::1", 443), "[fd00::1]:443");
-        assert_eq!(authority("10.0.0.1", 6443), "10.0.0.1:6443");
-    }
-
-    /// What the agent says about a kubeconfig with this text, sources included.
-    async fn problem(text: &str) -> String {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("config");
-        std::fs::write(&path, text).unwrap();
-        let error = ApiSource::Kubeconfig(path).config().await.unwrap_err();
-        format!("{} {error:?}", error.whole())
-    }
-
-    #[tokio::test]
-    async fn a_broken_file_is_located_but_never_quoted() {
-        for text in [
-            "users: [{name: a, user: {token: SECRET}",
-            "- SECRET",
-            "users: SECRET",
-            "users:\n- name: a\n  user:\n   token: [SECRET]\n",
-            "users:\n- name: a\n  user:\n    token: SECRET\n    username: [1]\n",
-        ] {
-            let message = problem(text).await;
-            assert!(!message.contains("SECRET"), "{message}");
-            assert!(message.contains("it is not YAML of the expected shape"), "{message}");
-        }
-        let located = problem("current-context: a\nusers: 1\n").await;
-        assert!(located.contains("(line 2, column"), "{located}");
     }
 
     #[test]

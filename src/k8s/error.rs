@@ -1,5 +1,6 @@
 //! What can go wrong between the agent and the API server, in words for people.
 
+use super::resource::Resource;
 use crate::domain::failure::Classify;
 use crate::domain::step::ErrorType;
 use std::path::PathBuf;
@@ -18,24 +19,32 @@ pub enum ApiError {
         "{host:?} with port {port} is no address of an API server; KUBERNETES_SERVICE_HOST takes a host name or an IP address"
     )]
     Address { host: String, port: u16 },
-    #[error("{namespace:?}/{name:?} cannot be a pod: names consist of lower-case letters, digits, '-' and '.'")]
-    NoName { namespace: String, name: String },
+    #[error("{namespace:?}/{name:?} cannot be a {}: names consist of lower-case letters, digits, '-' and '.'", .resource.one())]
+    NoName { resource: Resource, namespace: String, name: String },
     #[error(
         "the API server does not accept the token (401): {message}; it may have expired, or the service account is gone"
     )]
     Unauthorized { message: String },
     #[error(
-        "the API server does not allow the request (403): {message}; the service account needs get, list and watch of pods"
+        "the API server does not allow the request (403): {message}; the service account needs {}",
+        .resource.needs()
     )]
-    Forbidden { message: String },
-    #[error("the API server knows no such pod (404): {message}")]
-    NotFound { message: String },
+    Forbidden { resource: Resource, message: String },
+    #[error("the API server knows no such {} (404): {message}", .resource.one())]
+    NotFound {
+        resource: Resource,
+        message: String,
+        /// The object that the API says does not exist. It is empty when something else answered,
+        /// or when the API has no such resource.
+        object: String,
+    },
     #[error("the API server answered with status {code}: {message}; check its health and its log")]
     Status { code: u16, message: String },
     #[error(
-        "the API server answered something that is no pod: {reason}; check that it is one, and nothing in between answers"
+        "the API server answered something that is no {}: {reason}; check that it is one, and nothing in between answers",
+        .resource.one()
     )]
-    Invalid { reason: String },
+    Invalid { resource: Resource, reason: String },
     #[error(
         "the API server did not answer within {limit:.1?}: check its load, and the network between this node and it"
     )]
@@ -81,17 +90,25 @@ impl ApiError {
 
 impl ApiError {
     /// What a request to `server` failed with.
-    pub(super) fn of_request(error: kube::Error, server: &str) -> ApiError {
+    pub(super) fn of_request(resource: Resource, error: kube::Error, server: &str) -> ApiError {
         match error {
-            kube::Error::Api(status) => ApiError::of_answer(&status),
-            kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => ApiError::Invalid { reason: error.to_string() },
+            kube::Error::Api(status) => ApiError::of_answer(resource, &status),
+            kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => {
+                ApiError::Invalid { resource, reason: error.to_string() }
+            }
             error => ApiError::Unreachable { server: server.to_owned(), reason: reason(&error) },
         }
     }
 
     /// An error that the API server itself reports.
-    pub(super) fn of_answer(status: &kube::core::Status) -> ApiError {
-        of_status(status.code, short(&status.message))
+    pub(super) fn of_answer(resource: Resource, status: &kube::core::Status) -> ApiError {
+        let mut answer = of_status(resource, status.code, short(&status.message));
+        if let (ApiError::NotFound { object, .. }, Some(details), "NotFound") =
+            (&mut answer, &status.details, status.reason.as_str())
+        {
+            details.name.clone_into(object);
+        }
+        answer
     }
 }
 
@@ -112,11 +129,11 @@ fn reason(error: &kube::Error) -> String {
 }
 
 /// The error that an HTTP status means.
-pub(super) fn of_status(code: u16, message: String) -> ApiError {
+pub(super) fn of_status(resource: Resource, code: u16, message: String) -> ApiError {
     match code {
         401 => ApiError::Unauthorized { message },
-        403 => ApiError::Forbidden { message },
-        404 => ApiError::NotFound { message },
+        403 => ApiError::Forbidden { resource, message },
+        404 => ApiError::NotFound { resource, message, object: String::new() },
         code => ApiError::Status { code, message },
     }
 }
@@ -136,10 +153,12 @@ impl Classify for ApiError {
             | ApiError::Account { .. }
             | ApiError::Address { .. }
             | ApiError::Client { .. } => ErrorType::KubeconfigInvalid,
-            ApiError::NoName { .. } | ApiError::NotFound { .. } => ErrorType::PodNotFound,
+            ApiError::NoName { resource: Resource::Pods, .. } | ApiError::NotFound { resource: Resource::Pods, .. } => {
+                ErrorType::PodNotFound
+            }
             ApiError::Unauthorized { .. } => ErrorType::ApiUnauthorized,
             ApiError::Forbidden { .. } => ErrorType::ApiForbidden,
-            ApiError::Status { .. } => ErrorType::ApiError,
+            ApiError::NoName { .. } | ApiError::NotFound { .. } | ApiError::Status { .. } => ErrorType::ApiError,
             ApiError::Invalid { .. } => ErrorType::ApiInvalidResponse,
             ApiError::Timeout { .. } => ErrorType::ApiTimeout,
             ApiError::Unreachable { .. } => ErrorType::ApiUnreachable,

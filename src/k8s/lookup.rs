@@ -4,6 +4,7 @@
 use super::cache::PodCache;
 use super::client::ApiClient;
 use super::error::ApiError;
+use super::resource::Resource;
 use super::search::{Start, Ways, search};
 use crate::domain::pod::{PodFacts, PodRef};
 use crate::domain::request::Bounds;
@@ -37,7 +38,7 @@ impl BlockingApi {
 impl AskApi for BlockingApi {
     fn pod(&self, namespace: &str, name: &str, limit: Duration) -> Result<PodFacts, ApiError> {
         let pod = self.runtime.block_on(self.client.pod(namespace, name, limit))?;
-        pod.asked_for(namespace, name).map_err(|reason| ApiError::Invalid { reason })
+        pod.asked_for(namespace, name).map_err(|reason| ApiError::Invalid { resource: Resource::Pods, reason })
     }
 }
 
@@ -99,7 +100,7 @@ mod tests {
         fn pod(&self, _: &str, _: &str, _: Duration) -> Result<PodFacts, ApiError> {
             let mut script = self.0.lock().unwrap();
             let answer = if script.len() > 1 { script.remove(0) } else { script[0].clone() };
-            answer.map_err(|code| super::super::error::of_status(code, "no".into()))
+            answer.map_err(|code| super::super::error::of_status(Resource::Pods, code, "no".into()))
         }
     }
 

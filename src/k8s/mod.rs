@@ -3,11 +3,17 @@
 mod api_client;
 pub mod cache;
 pub mod client;
+pub mod daemonset;
+pub mod daemonset_watch;
 pub mod error;
+pub mod events;
 pub mod kubeconfig;
 pub mod lookup;
+pub mod parent;
 pub mod plugin_kubeconfig;
 pub mod pod;
+pub mod resource;
 pub mod rest;
 pub mod search;
+pub mod source;
 pub mod watch;

@@ -2,8 +2,8 @@
 //! service account, or the current context of the kubeconfig that the agent was given. Only files
 //! are read; each of them is bounded, and none is waited for.
 
-use super::client::{ApiSource, authority};
 use super::kubeconfig::{self, KubeconfigError, is_token, read_bounded};
+use super::source::{ApiSource, authority};
 use crate::domain::api_access::{ApiAccess, Authorization, Trust};
 use crate::domain::failure::Classify;
 use crate::domain::step::ErrorType;

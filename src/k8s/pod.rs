@@ -84,7 +84,7 @@ pub struct SecurityContext {
 }
 
 /// Reads `null` as the type's default.
-fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+pub(super) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de> + Default,

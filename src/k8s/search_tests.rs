@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::k8s::error::{ApiError, of_status};
+use crate::k8s::resource::Resource;
 use std::cell::{Cell, RefCell};
 
 /// A server that answers with what it was given, in order; the last answer again and again. Its
@@ -51,8 +52,8 @@ impl Ways for Scripted {
         answer.map_err(|code| {
             BoxedError::new(match code {
                 0 => ApiError::Timeout { limit },
-                1 => ApiError::NoName { namespace: "shop".into(), name: "?".into() },
-                code => of_status(code, "no".into()),
+                1 => ApiError::NoName { resource: Resource::Pods, namespace: "shop".into(), name: "?".into() },
+                code => of_status(Resource::Pods, code, "no".into()),
             })
         })
     }

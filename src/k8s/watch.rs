@@ -5,6 +5,7 @@ use super::cache::PodCache;
 use super::client::{ApiClient, WATCH_SECONDS};
 use super::error::ApiError;
 use super::pod::Pod;
+use super::resource::Resource;
 use crate::domain::pod::PodFacts;
 use futures::{Stream, TryStreamExt};
 use kube::api::WatchEvent;
@@ -17,8 +18,6 @@ use tokio::time::timeout;
 /// The server ends a watch after [`WATCH_SECONDS`]; when it is silent for longer, the connection
 /// is dead.
 const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 10);
-/// How long an answer to a list, or the start of a watch, may take.
-const ANSWER: Duration = Duration::from_secs(15);
 /// How long the initial part of a streaming list may pause before the server is taken for one
 /// that does not know streaming lists (it would send everything, but never say that it has).
 const INITIAL: Duration = Duration::from_secs(5);
@@ -102,7 +101,7 @@ impl Watch {
 
     /// One streaming list and the watch that it turns into.
     async fn stream(&self, version: &mut String, tell: &mut impl FnMut(News<'_>)) -> Result<Ended, ApiError> {
-        let started = within(ANSWER, self.client.watch(&self.node, None)).await;
+        let started = self.client.watch(&self.node, None).await;
         let mut events = match started {
             Ok(events) => pin!(events),
             Err(error) if refuses_streaming(&error) => return Ok(Ended::NoStreaming),
@@ -127,7 +126,7 @@ impl Watch {
                 Ok(Ok(Some(WatchEvent::Deleted(pod)))) => self.cache.remove(&pod.into_facts()),
                 Ok(Ok(Some(WatchEvent::Bookmark(_)))) => {}
                 Ok(Ok(Some(WatchEvent::Error(status)))) => {
-                    return Err(ApiError::of_answer(&status));
+                    return Err(ApiError::of_answer(Resource::Pods, &status));
                 }
                 Ok(Err(error)) => return Err(error),
             }
@@ -139,7 +138,7 @@ impl Watch {
         let mut seen = HashSet::new();
         let mut next = String::new();
         loop {
-            let page = within(ANSWER, self.client.page(&self.node, &next)).await?;
+            let page = self.client.page(&self.node, &next).await?;
             for pod in page.items.unwrap_or_default() {
                 seen.insert(pod.metadata.uid.clone());
                 self.put(pod);
@@ -156,7 +155,7 @@ impl Watch {
 
     /// Watches from a version on.
     async fn follow(&self, version: &mut String, tell: &mut impl FnMut(News<'_>)) -> Result<Ended, ApiError> {
-        match within(ANSWER, self.client.watch(&self.node, Some(version.as_str()))).await {
+        match self.client.watch(&self.node, Some(version.as_str())).await {
             Ok(events) => {
                 self.cache.set_live(true);
                 tell(News::Resumed { pods: self.cache.count() });
@@ -189,7 +188,7 @@ impl Watch {
                 }
                 WatchEvent::Bookmark(mark) => newer(version, &mark.metadata.resource_version),
                 WatchEvent::Error(status) if status.code == 410 => return Ok(Ended::Stale),
-                WatchEvent::Error(status) => return Err(ApiError::of_answer(&status)),
+                WatchEvent::Error(status) => return Err(ApiError::of_answer(Resource::Pods, &status)),
             }
         }
     }
@@ -222,8 +221,4 @@ fn newer(version: &mut String, seen: &str) {
 /// What a server says that does not have, or has switched off, streaming lists.
 fn refuses_streaming(error: &ApiError) -> bool {
     matches!(error, ApiError::Status { code: 400 | 422, .. })
-}
-
-async fn within<T>(limit: Duration, asked: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
-    timeout(limit, asked).await.unwrap_or(Err(ApiError::Timeout { limit }))
 }

@@ -132,6 +132,30 @@ agent_events! {
     /// A watch broke; it is being set up again.
     WatchLost { resource: String = WATCH_RESOURCE, problem: String = EXCEPTION_MESSAGE }
         = "istio_cni.watch.lost", Warn, "watch of {resource} lost, trying again: {problem}";
+    /// The DaemonSet that the agent belongs to is not watched.
+    DaemonSetUnwatched { daemonset: String = DAEMONSET, problem: String = EXCEPTION_MESSAGE }
+        = "istio_cni.daemonset.unwatched", Warn,
+        "DaemonSet {daemonset} is not watched: an uninstall that also takes away the service account will leave the \
+         plugin on this node; {problem}";
+    /// The DaemonSet that the agent belongs to is watched again, or for the first time, or changed.
+    DaemonSetWatched { daemonset: String = DAEMONSET, state: String = DAEMONSET_STATE }
+        = "istio_cni.daemonset.watched", Info, "watching DaemonSet {daemonset}: it is {state}";
+    /// The agent stops, and the plugin stays because the DaemonSet does.
+    DepartureKept { reason: String = DEPARTURE_REASON, cause: String = DEPARTURE_CAUSE }
+        = "istio_cni.departure.kept", Info, "{cause}";
+    /// The agent stops, and the plugin stays because nothing proves an uninstall.
+    DepartureUnproven { reason: String = DEPARTURE_REASON, cause: String = DEPARTURE_CAUSE }
+        = "istio_cni.departure.unproven", Warn, "{cause}";
+    /// The agent stops because it is uninstalled.
+    DepartureProven { reason: String = DEPARTURE_REASON, cause: String = DEPARTURE_CAUSE }
+        = "istio_cni.departure.proven", Info, "{cause}, removing the plugin";
+    /// An Event on an object could not be sent; said once until one is.
+    ObjectEventUnsent {
+        reason: String = OBJECT_EVENT_REASON, object: String = OBJECT_EVENT_OBJECT, problem: String = EXCEPTION_MESSAGE,
+    } = "istio_cni.object_event.unsent", Warn, "cannot put the Event {reason} on {object}: {problem}";
+    /// More Events were to be sent than can be.
+    ObjectEventsDropped { count: u64 = OBJECT_EVENT_COUNT }
+        = "istio_cni.object_event.dropped", Debug, "{count} Events were not sent: there were too many at once";
     /// How the node's rules are programmed.
     BackendChosen { backend: String = RULES_BACKEND, cause: String = BACKEND_CAUSE }
         = "istio_cni.backend.chosen", Info, "rules are programmed with {backend}: {cause}";

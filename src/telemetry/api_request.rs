@@ -15,9 +15,9 @@ pub struct ApiRequest {
 }
 
 /// The verbs that are used.
-pub const VERBS: [&str; 3] = ["get", "list", "watch"];
+pub const VERBS: [&str; 5] = ["get", "list", "watch", "create", "patch"];
 /// The resources that are asked for.
-pub const RESOURCES: [&str; 1] = ["pods"];
+pub const RESOURCES: [&str; 4] = ["pods", "daemonsets", "nodes", "events"];
 
 /// The word of a closed list; what is not in it counts as empty, so that nobody can make up series.
 fn known(list: &[&'static str], word: &str) -> &'static str {

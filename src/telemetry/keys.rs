@@ -88,6 +88,21 @@ keys! {
     WATCH_RESOURCE = "istio_cni.watch.resource";
     /// How many objects a watch knows.
     WATCH_OBJECTS = "istio_cni.watch.objects";
+    /// The DaemonSet that the agent belongs to: namespace, slash, name.
+    DAEMONSET = "istio_cni.daemonset";
+    /// What a watch sees of that DaemonSet: `present`, `being deleted` or `gone`.
+    DAEMONSET_STATE = "istio_cni.daemonset.state";
+    /// Why the plugin is removed at the end, or not: a reason of
+    /// [`crate::domain::departure::Departure`].
+    DEPARTURE_REASON = "istio_cni.departure.reason";
+    /// The sentence of a departure.
+    DEPARTURE_CAUSE = "istio_cni.departure.cause";
+    /// The reason of an Event on an object of the cluster.
+    OBJECT_EVENT_REASON = "istio_cni.object_event.reason";
+    /// The object of an Event: kind, slash, name.
+    OBJECT_EVENT_OBJECT = "istio_cni.object_event.object";
+    /// How many Events.
+    OBJECT_EVENT_COUNT = "istio_cni.object_event.count";
     /// Why this backend was chosen.
     BACKEND_CAUSE = "istio_cni.rules.backend_cause";
     /// How long calls waited for the choice of a backend.

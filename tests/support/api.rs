@@ -1,16 +1,15 @@
-//! A stand-in for the API server whose pods change while it runs: GET, LIST and WATCH (with and
-//! without streaming lists) over plain HTTP on loopback; it can be told to fail, hang and hold back.
+//! A stand-in for the API server whose objects change while it runs: GET, LIST and WATCH (with and
+//! without streaming lists) of pods and DaemonSets, GET of nodes, POST and PATCH of Events, over plain
+//! HTTP on loopback; it can be told to fail, hang, hold back, and take another token.
+//!
+//! What is asked of pods is called by its verb alone (`get`), all else by resource and verb
+//! (`daemonsets.get`).
 
-use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use futures::{Stream, StreamExt, stream};
+mod routes;
+
+use axum::http::Uri;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -46,14 +45,18 @@ pub struct Api {
 }
 
 struct Shared {
-    state: Mutex<Pods>,
+    state: Mutex<Objects>,
     /// The latest version; a change wakes the watches and whoever waits for a request.
     changed: watch::Sender<u64>,
 }
 
-struct Pods {
-    objects: BTreeMap<(String, String), Value>,
-    events: Vec<(u64, Value)>,
+/// Resource, namespace and name.
+type Key = (&'static str, String, String);
+
+struct Objects {
+    objects: BTreeMap<Key, Value>,
+    /// Changes, by version and resource.
+    events: Vec<(u64, &'static str, Value)>,
     version: u64,
     /// Watches that are older than this are told 410.
     oldest: u64,
@@ -61,7 +64,9 @@ struct Pods {
     /// Raised to end every open watch.
     epoch: u64,
     streaming: Streaming,
-    faults: HashMap<&'static str, Fault>,
+    faults: HashMap<String, Fault>,
+    /// The only token that is taken; none takes anything.
+    token: Option<String>,
     requests: Vec<String>,
 }
 
@@ -76,7 +81,7 @@ impl Api {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).unwrap();
         let address = listener.local_addr().unwrap();
-        let pods = Pods {
+        let objects = Objects {
             objects: BTreeMap::new(),
             events: Vec::new(),
             version: 10,
@@ -85,61 +90,73 @@ impl Api {
             epoch: 0,
             streaming: Streaming::Yes,
             faults: HashMap::new(),
+            token: None,
             requests: Vec::new(),
         };
-        let shared = Arc::new(Shared { state: Mutex::new(pods), changed: watch::Sender::new(0) });
-        let routes = Router::new()
-            .route("/api/v1/pods", get(collection))
-            .route("/api/v1/namespaces/{namespace}/pods/{name}", get(one))
-            .with_state(shared.clone());
+        let shared = Arc::new(Shared { state: Mutex::new(objects), changed: watch::Sender::new(0) });
+        let routes = routes::all(&shared);
         runtime.spawn(async move { axum::serve(listener, routes).await });
         Api { address, shared, _runtime: runtime }
     }
 
-    /// Puts a pod there, or another one in its place.
-    pub fn put(&self, pod: &Value) {
-        self.change(|pods| {
-            let mut pod = pod.clone();
-            pod["metadata"]["resourceVersion"] = json!(pods.version.to_string());
-            let kind = if pods.objects.insert(key(&pod), pod.clone()).is_some() { "MODIFIED" } else { "ADDED" };
-            pods.events.push((pods.version, json!({"type": kind, "object": pod})));
+    /// Puts a pod, DaemonSet or node there, or another one in its place.
+    pub fn put(&self, object: &Value) {
+        self.change(|objects| {
+            let mut object = object.clone();
+            object["metadata"]["resourceVersion"] = json!(objects.version.to_string());
+            let key = key(&object);
+            let kind = if objects.objects.insert(key.clone(), object.clone()).is_some() { "MODIFIED" } else { "ADDED" };
+            objects.events.push((objects.version, key.0, json!({"type": kind, "object": object})));
         });
     }
 
-    /// Takes a pod away.
-    pub fn remove(&self, pod: &Value) {
-        self.change(|pods| {
-            let mut pod = pods.objects.remove(&key(pod)).unwrap();
-            pod["metadata"]["resourceVersion"] = json!(pods.version.to_string());
-            pods.events.push((pods.version, json!({"type": "DELETED", "object": pod})));
+    /// Takes an object away.
+    pub fn remove(&self, object: &Value) {
+        self.change(|objects| {
+            let key = key(object);
+            let mut object = objects.objects.remove(&key).unwrap();
+            object["metadata"]["resourceVersion"] = json!(objects.version.to_string());
+            objects.events.push((objects.version, key.0, json!({"type": "DELETED", "object": object})));
         });
+    }
+
+    /// The Events that were created, as they are now.
+    pub fn events(&self) -> Vec<Value> {
+        let objects = self.shared.lock();
+        let all = objects.objects.iter();
+        all.filter(|((resource, ..), _)| *resource == "events").map(|(_, event)| event.clone()).collect()
+    }
+
+    /// From now on only this token is taken.
+    pub fn take_only_token(&self, token: &str) {
+        self.change(|objects| objects.token = Some(token.to_owned()));
     }
 
     /// Keeps events from the watches until it is called with false.
     pub fn hold_watches(&self, held: bool) {
-        self.change(|pods| pods.held = held);
+        self.change(|objects| objects.held = held);
     }
 
     /// Ends every open watch, and forgets the events before now if `forget` is set.
     pub fn end_watches(&self, forget: bool) {
-        self.change(|pods| {
-            pods.epoch += 1;
+        self.change(|objects| {
+            objects.epoch += 1;
             if forget {
-                pods.oldest = pods.version;
+                objects.oldest = objects.version;
             }
         });
     }
 
     /// How streaming lists are treated.
     pub fn set_streaming(&self, streaming: Streaming) {
-        self.change(|pods| pods.streaming = streaming);
+        self.change(|objects| objects.streaming = streaming);
     }
 
-    /// What requests of this kind (`get`, `list`, `watch`) meet from now on.
-    pub fn fail(&self, verb: &'static str, fault: Option<Fault>) {
-        self.change(|pods| match fault {
-            Some(fault) => drop(pods.faults.insert(verb, fault)),
-            None => drop(pods.faults.remove(verb)),
+    /// What requests of this kind (`get`, `daemonsets.watch`, …) meet from now on.
+    pub fn fail(&self, verb: &str, fault: Option<Fault>) {
+        self.change(|objects| match fault {
+            Some(fault) => drop(objects.faults.insert(verb.to_owned(), fault)),
+            None => drop(objects.faults.remove(verb)),
         });
     }
 
@@ -165,17 +182,17 @@ impl Api {
         });
     }
 
-    fn change(&self, change: impl FnOnce(&mut Pods)) {
-        let mut pods = self.shared.lock();
-        pods.version += 1;
-        change(&mut pods);
-        drop(pods);
+    fn change(&self, change: impl FnOnce(&mut Objects)) {
+        let mut objects = self.shared.lock();
+        objects.version += 1;
+        change(&mut objects);
+        drop(objects);
         self.shared.news();
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Pods> {
+    fn lock(&self) -> MutexGuard<'_, Objects> {
         self.state.lock().unwrap()
     }
 
@@ -184,118 +201,25 @@ impl Shared {
     }
 
     /// Writes a request down; what it meets instead of its answer, if anything.
-    fn asked(&self, verb: &'static str, uri: &Uri) -> Option<Fault> {
-        let mut pods = self.lock();
-        pods.requests.push(format!("{verb} {uri}"));
-        let fault = pods.faults.get(verb).copied();
-        drop(pods);
+    fn asked(&self, resource: &str, verb: &str, uri: &Uri) -> Option<Fault> {
+        let verb = if resource == "pods" { verb.to_owned() } else { format!("{resource}.{verb}") };
+        let mut objects = self.lock();
+        objects.requests.push(format!("{verb} {uri}"));
+        let fault = objects.faults.get(&verb).copied();
+        drop(objects);
         self.news();
         fault
     }
 }
 
-fn key(pod: &Value) -> (String, String) {
-    let text = |key: &str| pod["metadata"][key].as_str().unwrap().to_owned();
-    (text("namespace"), text("name"))
-}
-
-async fn one(State(shared): State<Arc<Shared>>, uri: Uri, Path(path): Path<(String, String)>) -> Response {
-    if let Some(fault) = shared.asked("get", &uri) {
-        return failed(fault).await;
-    }
-    let found = shared.lock().objects.get(&path).cloned();
-    found.map_or_else(|| status(404, "NotFound"), |pod| json_answer(200, &pod))
-}
-
-async fn collection(
-    State(shared): State<Arc<Shared>>,
-    uri: Uri,
-    Query(query): Query<HashMap<String, String>>,
-) -> Response {
-    let is = |key: &str| query.get(key).is_some_and(|value| value == "true");
-    let verb = if is("watch") { "watch" } else { "list" };
-    if let Some(fault) = shared.asked(verb, &uri) {
-        return failed(fault).await;
-    }
-    if verb == "watch" {
-        return watch_answer(&shared, is("sendInitialEvents"), query.get("resourceVersion"));
-    }
-    list(&shared, &query)
-}
-
-/// Two pods to a page at the most, so that every list of more is in pages.
-fn list(shared: &Shared, query: &HashMap<String, String>) -> Response {
-    const PAGE: usize = 2;
-    let pods = shared.lock();
-    let start: usize = query.get("continue").map_or(0, |text| text.parse().unwrap());
-    let items: Vec<&Value> = pods.objects.values().skip(start).take(PAGE).collect();
-    let next = start + items.len();
-    let mark = if next < pods.objects.len() { next.to_string() } else { String::new() };
-    let metadata = json!({"resourceVersion": pods.version.to_string(), "continue": mark});
-    json_answer(200, &json!({"kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": items}))
-}
-
-fn watch_answer(shared: &Arc<Shared>, initial: bool, from: Option<&String>) -> Response {
-    let pods = shared.lock();
-    let from = from.filter(|text| !text.is_empty()).map_or(0, |text| text.parse().unwrap());
-    if initial && pods.streaming == Streaming::Refused {
-        return status(422, "Invalid");
-    }
-    if !initial && from < pods.oldest {
-        return status(410, "Expired");
-    }
-    let mut first = Vec::new();
-    if initial {
-        first.extend(pods.objects.values().map(|pod| json!({"type": "ADDED", "object": pod})));
-        if pods.streaming == Streaming::Yes {
-            first.push(json!({"type": "BOOKMARK", "object": {"kind": "Pod", "apiVersion": "v1", "metadata": {
-                "resourceVersion": pods.version.to_string(),
-                "annotations": {"k8s.io/initial-events-end": "true"}}}}));
-        }
-    }
-    let from = if initial { pods.version } else { from };
-    let later = events(shared.clone(), from, pods.epoch);
-    let lines = stream::iter(first).chain(later).map(|event| Ok::<_, Infallible>(Bytes::from(format!("{event}\n"))));
-    ([(header::CONTENT_TYPE, "application/json")], Body::from_stream(lines)).into_response()
-}
-
-/// The events after a version, as they come, until the watch is ended.
-fn events(shared: Arc<Shared>, from: u64, epoch: u64) -> impl Stream<Item = Value> {
-    let changed = shared.changed.subscribe();
-    stream::unfold((shared, changed, from), move |(shared, mut changed, seen)| async move {
-        loop {
-            {
-                let pods = shared.lock();
-                if pods.epoch != epoch {
-                    return None;
-                }
-                let next = pods.events.iter().find(|(version, _)| *version > seen && !pods.held).cloned();
-                drop(pods);
-                if let Some((version, event)) = next {
-                    return Some((event, (shared, changed, version)));
-                }
-            }
-            changed.changed().await.ok()?;
-        }
-    })
-}
-
-async fn failed(fault: Fault) -> Response {
-    match fault {
-        Fault::Status(code) => status(code, "Failed"),
-        Fault::Garbage => "<html>not what you expected</html>".into_response(),
-        Fault::Silence => std::future::pending().await,
-    }
-}
-
-fn status(code: u16, reason: &str) -> Response {
-    let message = format!("the stand-in says {code}");
-    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code,
-        "message": message, "metadata": {}});
-    json_answer(code, &status)
-}
-
-fn json_answer(code: u16, body: &Value) -> Response {
-    (StatusCode::from_u16(code).unwrap(), [(header::CONTENT_TYPE, "application/json")], body.to_string())
-        .into_response()
+/// The key of an object; what is in no namespace has an empty one.
+fn key(object: &Value) -> Key {
+    let resource = match object["kind"].as_str() {
+        Some("DaemonSet") => "daemonsets",
+        Some("Node") => "nodes",
+        Some("Event") => "events",
+        _ => "pods",
+    };
+    let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default().to_owned();
+    (resource, text("namespace"), text("name"))
 }
