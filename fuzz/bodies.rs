@@ -1,8 +1,9 @@
 //! What each fuzz target does with its bytes. The targets of `cargo fuzz` and the plain tests
 //! share it: a target ends without a panic, and what it read once it reads again in the same way.
 
-#![allow(clippy::expect_used, reason = "a finding is a panic")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a finding is a panic")]
 
+use istio_cni_otel::domain::cni_files::{ConfFile, Placement, Removal, Verdict};
 use istio_cni_otel::domain::decision::{Decision, decide};
 use istio_cni_otel::domain::outbound::{LOOPBACK_CIDR, OWNER_GROUPS, OWNER_GROUPS_EXCLUDE, Outbound};
 use istio_cni_otel::domain::pod::{Container, PodFacts};
@@ -14,6 +15,7 @@ use istio_cni_otel::telemetry::batch;
 use istio_cni_otel::wire::agent::{self, HEADER};
 use istio_cni_otel::wire::args;
 use istio_cni_otel::wire::cni::{CniError, SUPPORTED_VERSIONS};
+use istio_cni_otel::wire::conflist::{self, PluginEntry};
 use istio_cni_otel::wire::netconf::NetConf;
 use istio_cni_otel::wire::result_print::print;
 use istio_cni_otel::wire::spool::{Item, Reader, record};
@@ -24,12 +26,13 @@ use std::net::IpAddr;
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is also its corpus', and its body.
-pub const ALL: [(&str, Body); 5] = [
+pub const ALL: [(&str, Body); 6] = [
     ("configuration", configuration),
     ("args", arguments),
     ("annotations", annotations),
     ("protocol", protocol),
     ("spool", spool),
+    ("conflist", conflist),
 ];
 
 /// Standard input of the plugin.
@@ -127,6 +130,24 @@ pub fn spool(bytes: &[u8]) {
             assert!(record(payload).is_some());
             telemetry(payload);
         }
+    }
+}
+
+/// A file of the node's CNI configuration directory: what is written for it is valid, and the way out leads back.
+pub fn conflist(bytes: &[u8]) {
+    let entry = PluginEntry::default();
+    for name in ["10-a.conf", "10-a.conflist", "a.file"] {
+        let placement = Placement::Chained { file: Some(name.to_owned()) };
+        let files = [ConfFile { name: name.to_owned(), content: Ok(bytes.to_vec()) }];
+        let Verdict::Write(write) = conflist::decide(&files, &placement, &entry, None).verdict else { continue };
+        let installed = [ConfFile { name: write.file.clone(), content: Ok(write.content) }];
+        let found = conflist::decide(&installed, &placement, &entry, Some(&write.file)).verdict;
+        assert_eq!(found, Verdict::Valid { file: write.file.clone() });
+        let removals = conflist::remove(&installed, &placement);
+        let [Removal::Rewrite { file, content }] = &removals[..] else { panic!("{removals:?}") };
+        let left = [ConfFile { name: file.clone(), content: Ok(content.clone()) }];
+        assert_eq!(conflist::remove(&left, &placement), []);
+        assert!(matches!(conflist::decide(&left, &placement, &entry, None).verdict, Verdict::Write(_)));
     }
 }
 

@@ -118,6 +118,11 @@ fn spool() {
 }
 
 #[test]
+fn conflist() {
+    replay("conflist");
+}
+
+#[test]
 fn every_target_is_replayed_and_has_a_binary() {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fuzz_replay.rs")).unwrap();
     let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/Cargo.toml")).unwrap();

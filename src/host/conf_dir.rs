@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 /// The largest configuration that is read; a real one has a few kilobytes.
 const LARGEST: u64 = 1 << 20;
+/// The most bytes of all configurations together.
+const ALTOGETHER: usize = 16 << 20;
 /// The most entries of a directory that are looked at.
 const ENTRIES: usize = 4096;
 
@@ -79,7 +81,17 @@ impl ConfDir {
             }
         }
         names.extend(named(placement).map(str::to_owned));
-        Ok(names.into_iter().filter_map(|name| self.read(name)).collect())
+        let mut bytes = 0;
+        let mut read = |name: String| {
+            if bytes > ALTOGETHER {
+                let problem = format!("it and those before it have more than the {ALTOGETHER} bytes allowed");
+                return Some(ConfFile { name, content: Err(problem) });
+            }
+            let file = self.read(name)?;
+            bytes += file.content.as_ref().map_or(0, Vec::len);
+            Some(file)
+        };
+        Ok(names.into_iter().filter_map(&mut read).collect())
     }
 
     /// Writes what was decided on `read`, the directory's files, unless the files that it is made from were changed

@@ -108,6 +108,18 @@ fn more_entries_than_any_node_has_are_refused() {
 }
 
 #[test]
+fn many_large_files_do_not_fill_the_memory() {
+    let scene = Scene::on_tmpfs("size=64m").with("00-list.conflist", LIST);
+    for number in 10..30 {
+        fs::write(scene.at(&format!("{number}.conf")), vec![b' '; 1 << 20]).unwrap();
+    }
+    let said = scene.skipped();
+    let too_many = said.iter().filter(|(_, problem)| problem.contains("more than the 16777216 bytes allowed"));
+    assert_eq!((said.len(), too_many.count()), (20, 4));
+    assert_eq!(scene.install().unwrap(), Reason::FirstInstallation);
+}
+
+#[test]
 fn what_the_settings_name_is_looked_at_whatever_it_is_called() {
     let scene = Scene::new().with("undetectable.file", LIST).with("other.file", LIST);
     let named = Placement::Chained { file: Some("undetectable.file".to_owned()) };

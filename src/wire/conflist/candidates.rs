@@ -87,9 +87,9 @@ impl<'a> Directory<'a> {
         let text = text_of(file)?;
         let list = || self.whole_list(&text, &file.name);
         if file.name.ends_with(".conf") {
-            single(&text).or_else(|problem| list().map_err(|_| problem))
+            self.single(&text).or_else(|problem| list().map_err(|_| problem))
         } else {
-            list().or_else(|problem| single(&text).map_err(|_| problem))
+            list().or_else(|problem| self.single(&text).map_err(|_| problem))
         }
     }
 
@@ -101,12 +101,25 @@ impl<'a> Directory<'a> {
     /// The `.json` files that some runtimes would use before this file.
     pub fn earlier_json(&self, file: &str) -> Vec<&'a str> {
         let json = self.files.iter().filter(|other| other.name.ends_with(".json") && other.name.as_str() < file);
-        json.filter(|other| text_of(other).and_then(|text| single(&text)).is_ok()).map(|other| &*other.name).collect()
+        json.filter(|other| text_of(other).and_then(|text| self.single(&text)).is_ok())
+            .map(|other| &*other.name)
+            .collect()
+    }
+
+    /// The list that a single configuration stands for.
+    fn single(&self, text: &str) -> Result<List, String> {
+        let text = text.trim_matches([' ', '\t', '\n', '\r']);
+        let plugin = Plugin::parse(text, Order::File)?;
+        json::check_limits(text)?;
+        Plugin::parse(text, Order::Sorted)?;
+        let list = List::of_single(&plugin, false);
+        let has_more = self.files.iter().any(|other| adds_to(&other.name, &list.name));
+        Ok(if has_more { List::of_single(&plugin, true) } else { list })
     }
 
     fn network(&self, file: &ConfFile) -> Result<List, String> {
         let text = text_of(file)?;
-        if file.name.ends_with(".conf") { single(&text) } else { self.whole_list(&text, &file.name) }
+        if file.name.ends_with(".conf") { self.single(&text) } else { self.whole_list(&text, &file.name) }
     }
 
     /// A list, with what the directory named like its network adds.
@@ -149,12 +162,4 @@ fn adds_to(file: &str, network: &str) -> bool {
 
 fn text_of(file: &ConfFile) -> Result<String, String> {
     file.content.as_ref().map(|bytes| json::decoded(bytes).into_owned()).map_err(Clone::clone)
-}
-
-fn single(text: &str) -> Result<List, String> {
-    let text = text.trim_matches([' ', '\t', '\n', '\r']);
-    let plugin = Plugin::parse(text, Order::File)?;
-    json::check_limits(text)?;
-    Plugin::parse(text, Order::Sorted)?;
-    Ok(List::of_single(&plugin))
 }

@@ -46,25 +46,27 @@ impl List {
     }
 
     /// The list that a single plugin's configuration stands for. It keeps the network's name, under which addresses
-    /// may have been given out, and its version where that can be chained.
-    pub fn of_single(single: &Plugin) -> List {
+    /// may have been given out, and its version where that can be chained. With `inlined_only` the library leaves out
+    /// what stands in the directory of that name, as it does for the single configuration.
+    pub fn of_single(single: &Plugin, inlined_only: bool) -> List {
         let members = json::object(&single.text).unwrap_or_default();
         let without: Vec<Member> = members.iter().filter(|member| member.name() != "cniVersion").cloned().collect();
         let text = if without.len() == members.len() { single.text.clone() } else { print_members(&without, 4) };
         let name = if single.name.is_empty() { NAMELESS } else { &single.name };
         let version = if can_be_chained(&single.version) { &single.version } else { VERSION };
-        let members = vec![
-            Member::new("cniVersion", json::quoted(version)),
-            Member::new("name", json::quoted(name)),
-            Member::new("plugins", String::new()),
-        ];
+        let mut members =
+            vec![Member::new("cniVersion", json::quoted(version)), Member::new("name", json::quoted(name))];
+        members.extend(inlined_only.then(|| Member::new("loadOnlyInlinedPlugins", "true".to_owned())));
+        let plugins_at = Some(members.len());
+        members.push(Member::new("plugins", String::new()));
         let plugins = vec![Plugin { text, ..single.clone() }];
-        List { members, plugins_at: Some(2), plugins, name: name.to_owned(), inlined_only: false }
+        List { members, plugins_at, plugins, name: name.to_owned(), inlined_only }
     }
 
     /// Whether nothing stands in it but what [`List::of_single`] writes.
     pub fn is_like_converted(&self) -> bool {
-        let keys: Vec<String> = self.members.iter().map(Member::name).collect();
+        let mut keys: Vec<String> = self.members.iter().map(Member::name).collect();
+        keys.retain(|key| key != "loadOnlyInlinedPlugins");
         keys == ["cniVersion", "name", "plugins"]
     }
 

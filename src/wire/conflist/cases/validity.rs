@@ -160,6 +160,17 @@ fn plugins_in_the_networks_directory_count() {
 }
 
 #[test]
+fn a_single_configuration_that_becomes_a_list_gets_no_plugins_of_its_directory() {
+    let mut scene = Scene::new(&[("10-a.conf", r#"{"name":"n","type":"a"}"#), ("n/broken.conf", "{}")]);
+    scene.install(&first_found());
+    assert!(scene.0["10-a.conflist"].contains("\"loadOnlyInlinedPlugins\": true,\n  \"plugins\""));
+    scene.0.insert("10-a.conf".to_owned(), r#"{"name":"n","type":"b"}"#.to_owned());
+    assert_eq!(scene.install(&first_found()), Reason::PrimaryChanged);
+    scene.uninstall(&first_found());
+    assert_eq!(scene.decide(&first_found()).skipped, []);
+}
+
+#[test]
 fn bytes_that_are_no_text_are_what_the_library_reads_them_as() {
     let file = |bytes: &[u8]| [ConfFile { name: "a.conflist".to_owned(), content: Ok(bytes.to_vec()) }];
     let inside = decide(&file(b"{\"name\":\"\xff\",\"plugins\":[{\"type\":\"a\"}]}"), &first_found(), &entry(), None);
