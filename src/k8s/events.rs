@@ -170,7 +170,7 @@ impl Sender {
                 done => return done,
             }
         }
-        let name = format!("{}.{:x}", notice.about.name, since_epoch());
+        let name = event_name(&notice.about.name, since_epoch());
         self.create(notice, &name, (first, count)).await?;
         if let Some(known) = self.known.get_mut(notice) {
             known.name = Some(name);
@@ -218,6 +218,12 @@ fn collection(namespace: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/events")
 }
 
+/// A name that no other Event has, and that is not too long for one.
+fn event_name(object: &str, now: u64) -> String {
+    let object: String = object.chars().take(230).collect();
+    format!("{}.{now:x}", object.trim_end_matches(['.', '-']))
+}
+
 /// Whether another attempt may succeed. Who may not send Events will not be allowed a second later.
 fn passes(error: &ApiError) -> bool {
     matches!(
@@ -245,6 +251,14 @@ fn time(nanoseconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longest_object_gives_a_name_that_is_one() {
+        assert_eq!(event_name("node-a", 0xabc), "node-a.abc");
+        let name = event_name(&format!("{}.-.{}", "a".repeat(228), "b".repeat(22)), u64::MAX);
+        assert_eq!(name, format!("{}.ffffffffffffffff", "a".repeat(228)));
+        assert!(check_names(Resource::Events, "default", &name).is_ok());
+    }
 
     #[test]
     fn times_are_in_whole_seconds() {
