@@ -120,8 +120,9 @@ fn a_signal_ends_it_in_order_and_with_success() {
         agent.signal(signal);
         assert!(agent.ended().success());
         assert!(!node.path("agent.sock").exists());
-        let last = agent.log.last().unwrap()["msg"].as_str().unwrap();
-        assert!(last.contains("Exit signal received: "), "{last}");
+        let last: Vec<&str> = agent.log.iter().rev().take(2).map(|line| line["msg"].as_str().unwrap()).collect();
+        assert!(last[1].contains("Exit signal received: "), "{last:?}");
+        assert_eq!(last[0], "not ready any more: the agent is stopping");
     }
 }
 

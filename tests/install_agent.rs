@@ -4,12 +4,13 @@
 
 mod support;
 
-use serde_json::json;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use support::Node;
 use support::agent::Agent;
-use support::api::Api;
+use support::api::{Api, Fault};
 use support::eventually;
 use support::layout::{Layout, PRIMARY};
 
@@ -121,19 +122,66 @@ fn probe_and_gauge_look_for_themselves() {
     assert_eq!(agent.metric("istio_cni_install_ready"), Some(1.0));
 }
 
+/// The agent's own DaemonSet.
+fn daemonset() -> Value {
+    json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "spec": {"template": {"spec": {}}},
+        "metadata": {"namespace": "istio-system", "name": "istio-cni-node", "uid": "d1"}})
+}
+
 #[test]
 fn a_stop_that_is_no_uninstall_leaves_everything_in_place() {
     let (node, api, layout) = (Node::new(), Api::start(), Layout::with_primary());
+    api.put(&daemonset());
     let mut agent = layout.start(&node, &api, &[]);
     ready(&mut agent);
     let installed = fs::read(layout.net().join(LIST)).unwrap();
-    assert!(agent.stop().success());
+    agent.signal(Signal::SIGTERM);
+    agent.wait_for("is still present, this is an upgrade or a node reboot, leaving plugin in place");
+    assert!(agent.ended().success());
     assert_eq!(fs::read(layout.net().join(LIST)).unwrap(), installed);
     assert!(layout.bin().join("istio-cni").exists());
     // The next one finds everything as it should be, and writes nothing.
     let mut next = layout.start(&node, &api, &[]);
     ready(&mut next);
     next.wait_for("nothing had to be changed");
+}
+
+#[test]
+fn a_proven_uninstall_removes_everything_and_leaves_the_others_as_they_were() {
+    let (node, api, layout) = (Node::new(), Api::start(), Layout::with_primary());
+    api.put(&daemonset());
+    let mut agent = layout.start(&node, &api, &[]);
+    ready(&mut agent);
+    agent.wait_for("watching DaemonSet istio-system/istio-cni-node: it is present");
+    api.remove(&daemonset());
+    agent.wait_for("it is gone");
+    // With the DaemonSet the rights go, so that the API server answers nobody any more.
+    api.fail("daemonsets.get", Some(Fault::Status(403)));
+    api.fail("daemonsets.watch", Some(Fault::Status(403)));
+    agent.signal(Signal::SIGTERM);
+    agent.wait_for("was seen to be deleted, this is not an upgrade, removing the plugin");
+    let removed = agent.wait_for("cleaning up CNI installation: removed ");
+    assert!(agent.ended().success());
+    let message = removed["msg"].as_str().unwrap();
+    let at = |name: &str| message.find(name).unwrap();
+    assert!(at(LIST) < at("/bin/istio-cni"), "{message}");
+    let primary: Value = serde_json::from_str(PRIMARY).unwrap();
+    assert_eq!(layout.read(LIST).unwrap(), primary);
+    assert!(!layout.bin().join("istio-cni").exists());
+}
+
+#[test]
+fn a_stop_of_which_nobody_knows_the_reason_leaves_everything_in_place_and_says_so() {
+    let (node, api, layout) = (Node::new(), Api::start(), Layout::with_primary());
+    api.fail("daemonsets.get", Some(Fault::Status(403)));
+    let mut agent = layout.start(&node, &api, &[]);
+    ready(&mut agent);
+    agent.signal(Signal::SIGTERM);
+    let kept = agent.wait_for("is not known, leaving plugin in place");
+    assert_eq!(kept["level"], json!("warn"), "{kept}");
+    assert!(agent.ended().success());
+    assert_eq!(layout.chain(LIST), ["bridge", "portmap", "istio-cni"]);
+    assert!(layout.bin().join("istio-cni").exists());
 }
 
 #[test]

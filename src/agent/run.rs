@@ -5,11 +5,9 @@
 use super::app::{Agent, Bound, Ending};
 use super::backend::Decision;
 use super::choice::Choice;
-use super::config::Settings;
 use super::http::LookFirst;
 use super::inflight::InFlight;
-use super::install::{Around, Installation, Installer, Node};
-use super::log_control::LogControl;
+use super::install::{Installed, Installer, Lent};
 use super::readiness::{Change, Readiness};
 use super::service::Service;
 use super::spool::Drain;
@@ -68,8 +66,16 @@ impl Bound {
         let mut choice = Choice::new(backend.clone(), telemetry.clone(), &running.readiness);
         let watched = pods::Watched::new(telemetry.clone(), running.readiness.condition("this node's pods"));
         tasks.spawn("pod watch", pods::watch(client.clone(), running.cache.clone(), settings.node.clone(), watched));
-        let installation = running.installation(&settings, &backend, log.clone());
-        let look = look_first(installation.clone());
+        let lent = Lent {
+            settings: &settings,
+            client: &client,
+            backend: &backend,
+            log: &log,
+            listener: &running.listener,
+            telemetry: &telemetry,
+        };
+        let installed = Installed::set_up(&lent, || running.readiness.condition("the installation"), &mut tasks);
+        let look = look_first(installed.as_ref());
         if let Some(listener) = metrics {
             tasks.spawn("metrics server", http::serve(listener, http::metrics(telemetry.clone(), look.clone())));
         }
@@ -81,15 +87,16 @@ impl Bound {
         // Calls that come before the backend is known wait in the socket's queue, but not for long.
         runtime.block_on(choice.soon());
         tasks.spawn("backend", choice.run());
-        if let Some(installation) = installation {
-            tasks.spawn("installer", Installer::new(installation, telemetry, backend.clone()).run());
+        if let Some(installed) = &installed {
+            let installer = Installer::new(installed.installation.clone(), telemetry, backend.clone());
+            tasks.spawn("installer", installer.run());
         }
         let service = Arc::new(running.service(client, runtime.handle(), backend));
         let (listener, under_way) = (running.listener.clone(), running.under_way.clone());
         tasks.thread("socket", move || server::serve(&listener, &service, &under_way));
 
         let (ending, cause) = running.ended(tasks.first_end(stop));
-        running.stop(&cause, tasks, &runtime);
+        running.stop(&cause, installed, tasks, &runtime);
         runtime.shutdown_timeout(RUNTIME_END);
         ending
     }
@@ -101,18 +108,6 @@ impl Running {
         ApiClient::new(source, move |asked| {
             telemetry.metrics().api_requests(asked, 1);
         })
-    }
-
-    fn installation(&self, settings: &Settings, backend: &Decision, log: Arc<LogControl>) -> Option<Arc<Installation>> {
-        let install = settings.install.as_ref()?;
-        let node = Node::new(settings, install, backend.clone(), log, self.telemetry.clone());
-        let around = Around {
-            telemetry: self.telemetry.clone(),
-            ready: self.readiness.condition("the installation"),
-            successor: Box::new(self.listener.succession()),
-            complain: Box::new(|_| {}),
-        };
-        Some(Installation::new(node, around))
     }
 
     fn service(&self, client: Arc<ApiClient>, runtime: &Handle, backend: Decision) -> Service {
@@ -137,9 +132,12 @@ impl Running {
         }
     }
 
-    fn stop(self, cause: &str, mut tasks: Tasks<'_>, runtime: &Runtime) {
+    fn stop(self, cause: &str, installed: Option<Installed>, mut tasks: Tasks<'_>, runtime: &Runtime) {
         self.telemetry.event(AgentEvent::Stopping { cause: cause.to_owned() });
         self.readiness.stop();
+        if let Some(installed) = installed {
+            installed.leave(runtime);
+        }
         self.cache.close();
         // Whoever comes now finds no socket and goes on alone; who has connected is still served.
         self.listener.unlink();
@@ -155,7 +153,8 @@ impl Running {
 }
 
 /// What the servers wait for before they tell of readiness.
-fn look_first(installation: Option<Arc<Installation>>) -> LookFirst {
+fn look_first(installed: Option<&Installed>) -> LookFirst {
+    let installation = installed.map(|installed| installed.installation.clone());
     Arc::new(move || match installation.clone() {
         Some(installation) => installation.looked_at().boxed(),
         None => ready(()).boxed(),

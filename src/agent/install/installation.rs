@@ -36,6 +36,14 @@ pub struct Installation {
     pub(super) bell: Notify,
 }
 
+/// Something that a pass is to be gone through for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Work {
+    pub reason: Reason,
+    /// What was found, to tell the same trouble from another one.
+    found: Vec<Finding>,
+}
+
 #[derive(Default)]
 struct State {
     /// What was found last, in the order of the parts.
@@ -43,6 +51,8 @@ struct State {
     reverts: Reverts,
     waiting: Said,
     superseded: bool,
+    /// It was taken back, and stays so.
+    removed: bool,
 }
 
 /// What the installation needs of the rest of the agent.
@@ -68,9 +78,9 @@ impl Installation {
 
     /// Looks at everything; readiness is what was found. Gives why a pass is to be gone through, if
     /// there is something to do. Blocks for as long as files do.
-    pub fn look(&self) -> Option<Reason> {
+    pub fn look(&self) -> Option<Work> {
         let mut state = self.lock();
-        if self.is_superseded(&mut state) {
+        if state.removed || self.is_superseded(&mut state) {
             return None;
         }
         let found: Vec<Finding> = Part::ALL.into_iter().map(|part| self.node.look(part)).collect();
@@ -82,8 +92,8 @@ impl Installation {
         self.tell_reverts(&mut state, &found);
         self.tell_waiting(&mut state, &found);
         let reason = reason(&state.found, &found);
-        state.found = found;
-        reason
+        state.found.clone_from(&found);
+        reason.map(|reason| Work { reason, found })
     }
 
     /// Looks, for somebody who waits for readiness to be true; rings for whoever puts things right.
@@ -102,7 +112,7 @@ impl Installation {
     /// Goes through an installation. True when everything is in place. Blocks for as long as files do.
     pub fn pass(&self, reason: Reason) -> bool {
         let mut state = self.lock();
-        if self.is_superseded(&mut state) {
+        if state.removed || self.is_superseded(&mut state) {
             return false;
         }
         let story = self.story();
@@ -112,12 +122,13 @@ impl Installation {
         done.is_ok()
     }
 
-    /// Takes the installation back; `between` is run after the network configuration is changed.
+    /// Takes the installation back for good; `between` is run after the network configuration is changed.
     pub fn remove(&self, between: impl FnOnce()) -> bool {
         let mut state = self.lock();
         if self.is_superseded(&mut state) {
             return false;
         }
+        state.removed = true;
         let story = self.story();
         let done = install::uninstall(&story, &self.node, between);
         self.telemetry.ingest(story.into_batch(), Origin::Agent);

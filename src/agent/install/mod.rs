@@ -2,11 +2,12 @@
 
 mod credentials;
 mod installation;
+mod leave;
 mod network;
 mod node;
 mod run;
 mod said;
+mod setup;
 
-pub use installation::{Around, Installation};
-pub use node::Node;
 pub use run::Installer;
+pub use setup::{Installed, Lent};

@@ -1,7 +1,7 @@
 //! The task that installs, and stays at it: it looks whenever a file changes, when somebody rings,
 //! and from time to time, and puts right what it finds wrong.
 
-use super::installation::Installation;
+use super::installation::{Installation, Work};
 use crate::agent::backend::Decision;
 use crate::domain::install::Reason;
 use crate::host::atomic_file;
@@ -14,6 +14,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How often to look although nobody told of a change: a file system need not tell, and a directory
 /// may have come back.
@@ -49,33 +50,39 @@ impl Installer {
             if let Some(watch) = &mut watch {
                 watch.renew();
             }
-            let found = self.blocking(|installation| installation.look()).await.flatten();
+            let found = self.look().await;
             reason = match found {
-                Some(found) if failures == 0 => {
+                Some(work) if failures == 0 => {
                     tokio::time::sleep(self.installation.pause()).await;
-                    Some(found)
+                    Some(work.reason)
                 }
-                found => {
-                    let limit = if found.is_some() { retry_after(failures) } else { TICK };
-                    let timed_out = self.wait(&mut watch, limit).await;
-                    self.next(found, timed_out).await
-                }
+                found => self.next(&mut watch, found, failures).await,
             };
         }
     }
 
-    /// What to do after waiting: what was found then, or what failed before once more.
-    async fn next(&self, found: Option<Reason>, timed_out: bool) -> Option<Reason> {
-        let now = self.blocking(|installation| installation.look()).await.flatten();
-        match (now, found) {
-            // The same that failed before, and nothing has changed meanwhile.
-            (Some(_), Some(_)) if timed_out => Some(Reason::Retry),
-            (now, _) => now,
+    /// Waits until there is something to do: something new, or after a while once more what failed.
+    /// None after the usual time without anything.
+    async fn next(&mut self, watch: &mut Option<DirWatch>, failed: Option<Work>, failures: u32) -> Option<Reason> {
+        let deadline = Instant::now() + if failed.is_some() { retry_after(failures) } else { TICK };
+        loop {
+            let timed_out = self.wait(watch, deadline).await;
+            match self.look().await {
+                None => return None,
+                now if now != failed => return now.map(|work| work.reason),
+                // The same that failed before: whoever looks or writes beside it changes nothing.
+                _ if timed_out => return Some(Reason::Retry),
+                _ => {}
+            }
         }
     }
 
+    async fn look(&self) -> Option<Work> {
+        self.blocking(|installation| installation.look()).await.flatten()
+    }
+
     /// Waits for a change, for somebody who rings, or for the time to pass; true when it passed.
-    async fn wait(&mut self, watch: &mut Option<DirWatch>, limit: Duration) -> bool {
+    async fn wait(&mut self, watch: &mut Option<DirWatch>, deadline: Instant) -> bool {
         let changed = async {
             match watch {
                 Some(watch) => changed(watch).await,
@@ -87,7 +94,7 @@ impl Installer {
             () = self.installation.bell.notified() => return false,
             // The sender is gone once the choice has been made.
             Ok(()) = self.backend.changed() => return false,
-            () = tokio::time::sleep(limit) => return true,
+            () = tokio::time::sleep_until(deadline) => return true,
         };
         if broken {
             *watch = None;

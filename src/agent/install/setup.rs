@@ -1,0 +1,63 @@
+//! Puts the installation together with what it tells the cluster and hears of it.
+
+use super::installation::{Around, Installation};
+use super::node::Node;
+use crate::agent::backend::Decision;
+use crate::agent::config::Settings;
+use crate::agent::departure::Departing;
+use crate::agent::log_control::LogControl;
+use crate::agent::notices;
+use crate::agent::readiness::Condition;
+use crate::agent::tasks::Tasks;
+use crate::domain::notice::{Notice, ObjectRef, Severity};
+use crate::host::uds_listener::Listener;
+use crate::k8s::client::ApiClient;
+use crate::k8s::events::Events;
+use crate::telemetry::pipeline::Telemetry;
+use std::sync::Arc;
+
+/// What is installed, and what becomes of it in the end.
+pub struct Installed {
+    pub installation: Arc<Installation>,
+    pub departing: Departing,
+}
+
+/// What the rest of the agent lends.
+pub struct Lent<'a> {
+    pub settings: &'a Settings,
+    pub client: &'a Arc<ApiClient>,
+    pub backend: &'a Decision,
+    pub log: &'a Arc<LogControl>,
+    pub listener: &'a Listener,
+    pub telemetry: &'a Telemetry,
+}
+
+impl Installed {
+    /// The installation that the settings ask for, if they do. Nothing is done yet but listening to
+    /// the cluster; `ready` makes a condition of readiness.
+    pub fn set_up(lent: &Lent<'_>, ready: impl FnOnce() -> Condition, tasks: &mut Tasks<'_>) -> Option<Installed> {
+        let Lent { settings, client, backend, log, listener, telemetry } = *lent;
+        let install = settings.install.as_ref()?;
+        let (events, sender) = notices::events(client.clone(), &settings.node);
+        tasks.spawn("object events", notices::send(sender, telemetry.clone()));
+        let (departing, watching) = Departing::new(settings, client.clone(), telemetry.clone());
+        tasks.spawn("DaemonSet watch", watching.run());
+        let around = Around {
+            telemetry: telemetry.clone(),
+            ready: ready(),
+            successor: Box::new(listener.succession()),
+            complain: complaints(events, &settings.node),
+        };
+        let node = Node::new(settings, install, backend.clone(), log.clone(), telemetry.clone());
+        Some(Installed { installation: Installation::new(node, around), departing })
+    }
+}
+
+/// Puts on the node what the installation complains about.
+fn complaints(events: Events, node: &str) -> Box<dyn Fn(String) + Send + Sync> {
+    let about = ObjectRef::node(node, None);
+    Box::new(move |message| {
+        let (severity, reason) = (Severity::Warning, "CNIConfigReverted");
+        events.say(Notice { about: about.clone(), severity, reason, message });
+    })
+}
