@@ -208,3 +208,35 @@ fn newer(version: &mut String, seen: &str) {
         seen.clone_into(version);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_of_metadata_alone_are_read_as_servers_send_them() {
+        let read = |text: &str| serde_json::from_str::<WatchEvent<Object>>(text).unwrap();
+        let modified = read(
+            r#"{"type":"MODIFIED","object":{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{
+                "name":"istio-cni-node","namespace":"istio-system","uid":"u","resourceVersion":"812","generation":2,
+                "creationTimestamp":"2026-01-01T00:00:00Z","deletionTimestamp":"2026-01-02T00:00:00Z",
+                "deletionGracePeriodSeconds":0,"labels":null,"finalizers":["foregroundDeletion"],"managedFields":[]}}}"#,
+        );
+        let WatchEvent::Modified(object) = modified else { panic!("{modified:?}") };
+        assert_eq!(
+            (object.metadata.name.as_str(), object.metadata.resource_version.as_str()),
+            ("istio-cni-node", "812")
+        );
+        assert!(!object.metadata.deletion_timestamp.is_empty());
+        let bookmark = read(
+            r#"{"type":"BOOKMARK","object":{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{
+                "resourceVersion":"900","creationTimestamp":null}}}"#,
+        );
+        assert!(matches!(bookmark, WatchEvent::Bookmark(mark) if mark.metadata.resource_version == "900"));
+        let expired = read(
+            r#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure",
+                "message":"too old resource version: 5 (900)","reason":"Expired","code":410}}"#,
+        );
+        assert!(matches!(expired, WatchEvent::Error(status) if status.code == 410));
+    }
+}
