@@ -173,7 +173,9 @@ fn a_proven_uninstall_removes_everything_and_leaves_the_others_as_they_were() {
 #[test]
 fn a_stop_of_which_nobody_knows_the_reason_leaves_everything_in_place_and_says_so() {
     let (node, api, layout) = (Node::new(), Api::start(), Layout::with_primary());
-    api.fail("daemonsets.get", Some(Fault::Status(403)));
+    for request in ["daemonsets.get", "daemonsets.list", "daemonsets.watch"] {
+        api.fail(request, Some(Fault::Status(403)));
+    }
     let mut agent = layout.start(&node, &api, &[]);
     ready(&mut agent);
     agent.signal(Signal::SIGTERM);

@@ -49,6 +49,8 @@ struct State {
     /// What was found last, in the order of the parts.
     found: Vec<Finding>,
     reverts: Reverts,
+    /// The plugin's entry was right since the last time that somebody undid it.
+    was_right: bool,
     waiting: Said,
     superseded: bool,
     /// It was taken back, and stays so.
@@ -119,6 +121,7 @@ impl Installation {
         let done = install::install(&story, &self.node, reason);
         self.telemetry.ingest(story.into_batch(), Origin::Agent);
         state.reverts.corrected(Instant::now());
+        state.was_right |= done.is_ok();
         done.is_ok()
     }
 
@@ -163,9 +166,16 @@ impl Installation {
 
     /// Counts what somebody undid since it was right, and complains when that happens often.
     fn tell_reverts(&self, state: &mut State, found: &[Finding]) {
-        let conflist = |findings: &[Finding]| findings.get(Part::Conflist as usize).cloned();
-        let (Some(before), Some(Finding::Wrong(now))) = (conflist(&state.found), conflist(found)) else { return };
-        if !now.reverted || before.trouble().is_some() {
+        let now = match found.get(Part::Conflist as usize) {
+            Some(Finding::Right | Finding::Stale(_)) => {
+                state.was_right = true;
+                return;
+            }
+            Some(Finding::Wrong(now)) if now.reverted => now.clone(),
+            // Whoever writes a file in place empties it first: what it becomes is still to come.
+            _ => return,
+        };
+        if !std::mem::take(&mut state.was_right) {
             return;
         }
         self.telemetry.metrics().config_reverted(1);
