@@ -30,8 +30,9 @@ use tokio::runtime::{Handle, Runtime};
 
 /// More requests than this at once are sent away: a node has fewer pods.
 const UNDER_WAY: usize = 256;
-/// How long requests under way may take after a signal. The DaemonSet's grace period is 30 s.
-const DRAIN: Duration = Duration::from_secs(20);
+/// How long requests under way may take after a signal. The DaemonSet's grace period is 30 s, and
+/// finding out whether it is an uninstall may take eight of them.
+const DRAIN: Duration = Duration::from_secs(15);
 /// How long telemetry may take to go out at the end.
 const FLUSH: Duration = Duration::from_secs(5);
 /// How long the runtime may take to end its threads.

@@ -42,7 +42,7 @@ pub struct Patience {
 impl Default for Patience {
     fn default() -> Patience {
         Patience {
-            total: Duration::from_secs(10),
+            total: Duration::from_secs(6),
             attempts: 3,
             answer: Duration::from_secs(2),
             pause: Duration::from_millis(500),

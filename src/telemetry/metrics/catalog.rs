@@ -64,7 +64,7 @@ catalog! {
         "Passes of the installation by result: SUCCESS, or the part that failed.";
     CONFIG_REVERTS = "istio_cni_config_reverts_total", Kind::Counter, "{change}",
         [],
-        "How often somebody else changed or removed the plugin's entry in the node's network configuration.";
+        "How often others changed or removed the plugin's entry in the node's network configuration.";
     API_REQUESTS = "istio_cni_api_requests_total", Kind::Counter, "{request}",
         [LABEL_VERB, LABEL_RESOURCE, LABEL_CODE],
         "Requests to the Kubernetes API server, by the agent and by plugins that worked alone, by HTTP status code; error where there was no answer.";
