@@ -212,7 +212,7 @@ fn reason(before: &[Finding], found: &[Finding]) -> Option<Reason> {
         (Finding::Stale(reason), _) => *reason,
         (_, Part::Binaries) => Reason::BinaryChanged,
         (_, Part::Kubeconfig) => Reason::KubeconfigChanged,
-        (_, Part::Conflist) if waited => Reason::PrimaryArrived,
+        (Finding::Wrong(wrong), Part::Conflist) if waited && !wrong.reverted => Reason::PrimaryArrived,
         (_, Part::Conflist) => Reason::ConflistChanged,
     })
 }
