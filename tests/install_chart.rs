@@ -143,5 +143,6 @@ fn the_references_chart_starts_it_unchanged() {
     assert_eq!(mode & 0o777, 0o600);
     let log = String::from_utf8(container.read("run/log")).unwrap();
     assert!(!log.contains("is ignored"), "every key of the chart is known: {log}");
+    assert!(log.contains("wrote kubeconfig file /var/run/istio-cni/istio-cni-kubeconfig with: "), "{log}");
     assert!(log.contains("Istio CNI configuration and binaries validated/reinstalled (start)"), "{log}");
 }

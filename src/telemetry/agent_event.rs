@@ -77,6 +77,9 @@ agent_events! {
     /// The installation is as it should be, but perhaps not as it is meant.
     InstallDoubtful { path: String = FILE_PATH, problem: String = EXCEPTION_MESSAGE }
         = "istio_cni.install.doubtful", Warn, "{path}: {problem}";
+    /// The plugin's kubeconfig is another one now.
+    KubeconfigWritten { path: String = FILE_PATH, content: String = INSTALL_KUBECONFIG }
+        = "istio_cni.install.kubeconfig_written", Info, "wrote kubeconfig file {path} with: {content}";
     /// Changes of files are not told by the kernel.
     InstallUnwatched { problem: String = EXCEPTION_MESSAGE }
         = "istio_cni.install.unwatched", Warn, "{problem}";

@@ -70,6 +70,8 @@ keys! {
     INSTALL_RESULT = "istio_cni.install.result";
     /// How many files an installation changed.
     INSTALL_CHANGES = "istio_cni.install.changes";
+    /// What the plugin's kubeconfig says, without its secrets.
+    INSTALL_KUBECONFIG = "istio_cni.install.kubeconfig";
     /// Who probably changes what was installed, and what stops it.
     INSTALL_ADVICE = "istio_cni.install.advice";
     /// The threshold of the agent's log: a [`super::event::Level`].

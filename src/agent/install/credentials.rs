@@ -6,9 +6,12 @@ use crate::domain::failure::{Classify, whole};
 use crate::domain::install::{Finding, Reason, Wrong};
 use crate::domain::step::ErrorType;
 use crate::host::atomic_file::{self, Permissions};
+use crate::host::file_error::FileError;
 use crate::k8s::client::ApiSource;
 use crate::k8s::plugin_kubeconfig::{Options, PluginKubeconfigError, Wanted, wanted};
 use crate::ops::ports::BoxedError;
+use crate::telemetry::agent_event::AgentEvent;
+use crate::telemetry::pipeline::Telemetry;
 use crate::wire::kubeconfig;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -26,6 +29,7 @@ pub struct PluginKubeconfig {
     pub api: ApiSource,
     /// `KUBERNETES_SERVICE_PROTOCOL`.
     pub protocol: String,
+    pub telemetry: Telemetry,
     /// What was written last, to tell a renewed token from somebody else's doing.
     pub written: Mutex<Option<String>>,
 }
@@ -33,7 +37,7 @@ pub struct PluginKubeconfig {
 /// What the file should be.
 enum Target {
     /// This text, with this mode.
-    Text { text: String, mode: u32 },
+    Text { text: String, shown: String, mode: u32 },
     /// Whatever it is: it is the agent's own.
     AsItIs,
     /// Not there.
@@ -45,7 +49,9 @@ impl PluginKubeconfig {
         let Credentials::File { mode, skip_tls_verify } = self.credentials else { return Ok(Target::Absent) };
         let options = Options { target: &self.path, protocol: &self.protocol, skip_tls_verify };
         Ok(match wanted(&self.api, &options)? {
-            Wanted::Write(access) => Target::Text { text: kubeconfig::print(&access), mode },
+            Wanted::Write(access) => {
+                Target::Text { text: kubeconfig::print(&access), shown: kubeconfig::describe(&access), mode }
+            }
             Wanted::Leave => Target::AsItIs,
         })
     }
@@ -61,7 +67,7 @@ impl PluginKubeconfig {
             // A credential that is left over does no pod any harm.
             Target::Absent if self.path.symlink_metadata().is_ok() => Finding::Stale(Reason::SettingsChanged),
             Target::Absent => Finding::Right,
-            Target::Text { text, mode } => self.compare(&text, mode),
+            Target::Text { text, mode, .. } => self.compare(&text, mode),
         }
     }
 
@@ -91,21 +97,23 @@ impl PluginKubeconfig {
 
     /// Makes the file as it should be; gives it when it had to be changed.
     pub fn put(&self) -> Result<Vec<String>, BoxedError> {
-        let shown = self.path.display().to_string();
         self.path.parent().into_iter().for_each(atomic_file::sweep);
         match self.target().map_err(BoxedError::new)? {
             Target::AsItIs => Ok(Vec::new()),
             Target::Absent => self.remove(),
-            Target::Text { text, mode } => {
-                let is_right = self.compare(&text, mode) == Finding::Right;
-                if !is_right {
-                    atomic_file::replace(&self.path, text.as_bytes(), &Permissions::Mode(mode))
-                        .map_err(BoxedError::new)?;
-                }
-                *self.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
-                Ok(if is_right { Vec::new() } else { vec![shown] })
-            }
+            Target::Text { text, shown, mode } => self.write(text, shown, mode).map_err(BoxedError::new),
         }
+    }
+
+    fn write(&self, text: String, shown: String, mode: u32) -> Result<Vec<String>, FileError> {
+        let path = self.path.display().to_string();
+        let is_right = self.compare(&text, mode) == Finding::Right;
+        if !is_right {
+            atomic_file::replace(&self.path, text.as_bytes(), &Permissions::Mode(mode))?;
+            self.telemetry.event(AgentEvent::KubeconfigWritten { path: path.clone(), content: shown });
+        }
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+        Ok(if is_right { Vec::new() } else { vec![path] })
     }
 
     /// Takes the file away, unless it is the agent's own.

@@ -43,6 +43,7 @@ impl Node {
             credentials: install.credentials.clone(),
             api: settings.api.clone(),
             protocol: install.protocol.clone(),
+            telemetry: telemetry.clone(),
             written: Mutex::default(),
         };
         Node {
