@@ -8,7 +8,7 @@ pub mod config;
 pub mod departure;
 mod http;
 mod inflight;
-mod install;
+pub mod install;
 pub mod log_control;
 pub mod notices;
 mod pods;

@@ -14,7 +14,7 @@ use super::spool::Drain;
 use super::tasks::{Ended, Tasks};
 use super::{http, pods, server};
 use crate::host::kernel::HostNamespaces;
-use crate::host::uds_listener::{Listener, Stopper};
+use crate::host::uds_listener::{Listener, Stopper, is_abandoned};
 use crate::k8s::cache::PodCache;
 use crate::k8s::client::ApiClient;
 use crate::k8s::lookup::{BlockingApi, Pods};
@@ -22,7 +22,7 @@ use crate::telemetry::agent_event::AgentEvent;
 use crate::telemetry::pipeline::Telemetry;
 use futures::FutureExt;
 use std::future::ready;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -80,8 +80,8 @@ impl Bound {
         if let Some(listener) = metrics {
             tasks.spawn("metrics server", http::serve(listener, http::metrics(telemetry.clone(), look.clone())));
         }
-        let socket = super::app::socket(&settings);
-        let health_routes = http::health(running.readiness.clone(), look, move || missing(&socket));
+        let (socket, successor) = (super::app::socket(&settings), Arc::new(running.listener.succession()));
+        let health_routes = http::health(running.readiness.clone(), look, move || trouble(&socket, &*successor));
         tasks.spawn("health server", http::serve(health, health_routes));
         tasks.spawn("log level", log.watch());
         tasks.spawn("spool", Drain::new(&settings.run_dir, telemetry.clone()).run());
@@ -179,7 +179,13 @@ fn tell_readiness(telemetry: Telemetry, started: Instant) -> impl Fn(&Change) + 
     }
 }
 
-/// A socket that somebody removed cannot be found by the plugin any more; a restart makes a new one.
-fn missing(socket: &Path) -> Option<String> {
-    (!socket.exists()).then(|| format!("the socket {} is gone; a restart makes a new one", socket.display()))
+/// What a restart would mend: the plugin cannot find a socket that somebody removed, nor one that
+/// another agent had taken over before it was killed. A restart makes a new one.
+fn trouble(socket: &Path, successor: &dyn Fn() -> Option<PathBuf>) -> Option<String> {
+    let shown = socket.display();
+    if !socket.exists() {
+        return Some(format!("the socket {shown} is gone; a restart makes a new one"));
+    }
+    let abandoned = successor().is_some_and(|path| is_abandoned(&path));
+    abandoned.then(|| format!("the agent that had taken over the socket {shown} is gone; a restart makes a new one"))
 }

@@ -115,6 +115,7 @@ impl Binaries {
     /// Removes the plugin; whatever else the image brought may be of use to others.
     pub fn remove(&self) -> Result<Vec<String>, BinariesError> {
         let mut removed = Vec::new();
+        self.targets.iter().for_each(|target| sweep(target, &[PathBuf::from(PLUGIN)]));
         for path in self.targets.iter().map(|target| target.join(PLUGIN)) {
             let gone = atomic_file::remove(&path);
             if gone.map_err(|source| BinariesError::Remove { path: path.clone(), source })? {

@@ -3,7 +3,7 @@
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -107,6 +107,15 @@ impl Listener {
     }
 }
 
+/// Whether a socket is there at which nobody listens any more, as one that was killed leaves it. Whoever
+/// listens sees somebody come and go; never waits for them.
+pub fn is_abandoned(path: &Path) -> bool {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let Ok(address) = UnixAddr::new(path) else { return false };
+    let Ok(socket) = socket(AddressFamily::Unix, SockType::Stream, flags, None) else { return false };
+    connect(socket.as_raw_fd(), &address) == Err(Errno::ECONNREFUSED)
+}
+
 fn open(path: &Path, address: &UnixAddr) -> io::Result<UnixListener> {
     // A leftover of a process with our number, which died between two lines of this function.
     match fs::remove_file(path) {
@@ -135,7 +144,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("run/agent.sock");
         let (first, _stop) = Listener::bind(&path).unwrap();
+        assert!(!is_abandoned(&path));
         drop(first);
+        assert!(is_abandoned(&path));
         let (second, _stop) = Listener::bind(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let _client = UnixStream::connect(&path).unwrap();
@@ -152,7 +163,7 @@ mod tests {
         assert_eq!(first.succession()(), Some(path.clone()));
         assert_eq!(second.succession()(), None);
         first.unlink();
-        assert!(path.exists());
+        assert!(path.exists() && !is_abandoned(&path));
         second.unlink();
         assert!(!path.exists());
         assert_eq!(first.succession()(), None);

@@ -121,6 +121,7 @@ impl PluginKubeconfig {
         if self.api.kubeconfig().is_some_and(|own| own == self.path) {
             return Ok(Vec::new());
         }
+        self.path.parent().into_iter().for_each(atomic_file::sweep);
         let gone = atomic_file::remove(&self.path).map_err(BoxedError::new)?;
         Ok(if gone { vec![self.path.display().to_string()] } else { Vec::new() })
     }

@@ -9,5 +9,6 @@ mod run;
 mod said;
 mod setup;
 
+pub use node::Node;
 pub use run::Installer;
 pub use setup::{Installed, Lent};

@@ -2,12 +2,13 @@
 
 use super::said::Said;
 use crate::agent::config::install::InstallSettings;
-use crate::domain::cni_files::{ConfFile, Decision, Obstacle, Reason as Fault, Verdict, Write};
+use crate::domain::cni_files::{ConfFile, Decision, Obstacle, Reason as Fault, Skipped, Verdict, Write};
 use crate::domain::failure::{Classify, whole};
 use crate::domain::install::{Finding, Reason, Wrong};
 use crate::domain::step::ErrorType;
 use crate::host::atomic_file;
 use crate::host::conf_dir::{ConfDir, ConfDirError};
+use crate::host::file_error::FileError;
 use crate::ops::ports::BoxedError;
 use crate::telemetry::agent_event::AgentEvent;
 use crate::telemetry::pipeline::Telemetry;
@@ -53,6 +54,27 @@ impl Classify for Waits {
     }
 }
 
+/// Some files could not be rid of the entry; the others are.
+#[derive(Debug, thiserror::Error)]
+#[error("the plugin's entry could not be taken out of every file: {}", sentences(.failures))]
+struct Remains {
+    failures: Vec<FileError>,
+}
+
+impl Classify for Remains {
+    fn error_type(&self) -> ErrorType {
+        self.failures.first().map_or(ErrorType::Io, Classify::error_type)
+    }
+
+    fn retryable(&self) -> bool {
+        self.failures.iter().any(Classify::retryable)
+    }
+}
+
+fn sentences(failures: &[FileError]) -> String {
+    failures.iter().map(whole).collect::<Vec<_>>().join("; ")
+}
+
 impl Network {
     /// Looks whether the entry stands where it should.
     pub fn look(&self, entry: &PluginEntry) -> Finding {
@@ -66,7 +88,7 @@ impl Network {
                 self.known().placed = Some((file, entry.clone()));
                 Finding::Right
             }
-            Verdict::Wait { sentence, .. } => Finding::Waiting(sentence),
+            Verdict::Wait { sentence, .. } => Finding::Waiting(with_skipped(sentence, &decision.skipped)),
             Verdict::Write(write) => self.judge(&write, entry),
         }
     }
@@ -92,7 +114,10 @@ impl Network {
         let (files, decision) = self.decide(entry).map_err(BoxedError::new)?;
         match decision.verdict {
             Verdict::Valid { .. } => Ok(Vec::new()),
-            Verdict::Wait { why, sentence } => Err(BoxedError::new(Waits { why, sentence })),
+            Verdict::Wait { why, sentence } => {
+                let sentence = with_skipped(sentence, &decision.skipped);
+                Err(BoxedError::new(Waits { why, sentence }))
+            }
             Verdict::Write(write) => {
                 self.directory().write(&write, &files, self.settings.conf_mode).map_err(BoxedError::new)?;
                 Ok(vec![self.shown(&write.file)])
@@ -100,19 +125,22 @@ impl Network {
         }
     }
 
-    /// Takes the entry out of every file that it is in.
+    /// Takes the entry out of every file that it is in; one that resists keeps it in no other.
     pub fn remove(&self) -> Result<Vec<String>, BoxedError> {
         let (directory, placement) = (self.directory(), &self.settings.placement);
         let files = match directory.list(placement) {
             Err(ConfDirError::Missing { .. }) => return Ok(Vec::new()),
             listed => listed.map_err(BoxedError::new)?,
         };
-        let mut removed = Vec::new();
+        let (mut removed, mut failures) = (Vec::new(), Vec::new());
         for removal in conflist::remove(&files, placement) {
-            directory.remove(&removal, &files).map_err(BoxedError::new)?;
-            removed.push(self.shown(removal.file()));
+            match directory.remove(&removal, &files) {
+                Ok(()) => removed.push(self.shown(removal.file())),
+                Err(failure) => failures.push(failure),
+            }
         }
-        Ok(removed)
+        atomic_file::sweep(&self.settings.net_dir);
+        if failures.is_empty() { Ok(removed) } else { Err(BoxedError::new(Remains { failures })) }
     }
 
     /// Where the entry stands, as far as is known.
@@ -157,6 +185,15 @@ impl Network {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is waited for, with the files that would have done if they were valid; the first of them.
+fn with_skipped(mut sentence: String, skipped: &[Skipped]) -> String {
+    const SHOWN: usize = 3;
+    for Skipped { file, problem } in skipped.iter().take(SHOWN) {
+        sentence.push_str(&format!("; {file} is passed over: {problem}"));
+    }
+    sentence
 }
 
 fn wrong(error_type: ErrorType, why: String, reverted: bool) -> Finding {

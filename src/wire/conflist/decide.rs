@@ -66,7 +66,7 @@ fn chained(question: &Question<'_>, named: Option<&str>, warnings: &mut Vec<Stri
     if target != primary.file {
         return convert(question, &primary, target, named, warnings);
     }
-    let replaces = leftover(question, &primary);
+    let replaces = original_of(question.directory, &primary.file, &primary.list);
     warn_of_earlier(question, &target, replaces.as_deref(), warnings);
     let fault = if replaces.is_some() { Some(Reason::Interrupted) } else { question.fault(&primary.list, &target) };
     match fault {
@@ -115,11 +115,11 @@ fn is_made_from(list: &List, original: &List) -> bool {
     !list.ours().is_empty() && same_meaning(&list.without_ours().text(), &original.without_ours().text())
 }
 
-/// The `.conf` that a list was made from, when it still stands beside it.
-fn leftover(question: &Question<'_>, primary: &Candidate) -> Option<String> {
-    let conf = sibling(&primary.file).filter(|name| name.ends_with(".conf"))?;
-    let original = question.directory.of_any_shape(question.directory.file(&conf)?).ok()?;
-    is_made_from(&primary.list, &original).then_some(conf)
+/// The `.conf` that this list, which stands in `file`, was made from, when it still stands beside it.
+pub fn original_of(directory: &Directory<'_>, file: &str, list: &List) -> Option<String> {
+    let conf = sibling(file).filter(|name| name.ends_with(".conf"))?;
+    let original = directory.of_any_shape(directory.file(&conf)?).ok()?;
+    is_made_from(list, &original).then_some(conf)
 }
 
 /// A file that a runtime finds before the one that the settings name.

@@ -1,6 +1,7 @@
 //! The way out: our entries leave every list, and what is ours alone goes. Nothing of others is ever lost.
 
 use super::candidates::Directory;
+use super::decide::original_of;
 use super::edit::{Left, without_ours};
 use super::json::decoded;
 use crate::domain::cni_files::{ConfFile, Placement, Removal};
@@ -17,15 +18,21 @@ pub fn remove(files: &[ConfFile], placement: &Placement) -> Vec<Removal> {
     };
     let mut sorted: Vec<&ConfFile> = files.iter().collect();
     sorted.sort_by(|one, other| one.name.cmp(&other.name));
-    sorted.into_iter().filter_map(|file| removal(file, copy)).collect()
+    let is_copy = |file: &ConfFile| copy == Some(file.name.as_str()) || was_to_replace(&directory, file);
+    sorted.into_iter().filter_map(|file| removal(file, is_copy)).collect()
 }
 
-fn removal(file: &ConfFile, copy: Option<&str>) -> Option<Removal> {
+/// Whether this list was made from a `.conf` that it never came to replace.
+fn was_to_replace(directory: &Directory<'_>, file: &ConfFile) -> bool {
+    directory.of_any_shape(file).is_ok_and(|list| original_of(directory, &file.name, &list).is_some())
+}
+
+fn removal(file: &ConfFile, is_copy: impl Fn(&ConfFile) -> bool) -> Option<Removal> {
     let bytes = file.content.as_ref().ok()?;
     match without_ours(decoded(bytes).trim()) {
         Left::Untouched => None,
         Left::Nothing => Some(Removal::Delete { file: file.name.clone() }),
-        Left::Others(_) if copy == Some(file.name.as_str()) => Some(Removal::Delete { file: file.name.clone() }),
+        Left::Others(_) if is_copy(file) => Some(Removal::Delete { file: file.name.clone() }),
         Left::Others(text) => Some(Removal::Rewrite { file: file.name.clone(), content: text.into_bytes() }),
     }
 }

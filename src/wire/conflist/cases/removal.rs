@@ -22,6 +22,21 @@ fn a_single_configuration_stays_a_list_of_one() {
 }
 
 #[test]
+fn a_list_that_has_not_come_to_replace_its_original_goes() {
+    let mut scene = Scene::new(&[("00-minikube_cni.conf", BRIDGE)]);
+    let before = scene.clone();
+    scene.install(&first_found());
+    scene.0.extend(before.0.clone());
+    scene.uninstall(&first_found());
+    assert_eq!(scene, before);
+    // Beside another network it is the only one of its kind.
+    scene.install(&first_found());
+    scene.0.insert("00-minikube_cni.conf".to_owned(), BRIDGE.replace("bridge", "ptp"));
+    scene.uninstall(&first_found());
+    assert_eq!(scene.names(), ["00-minikube_cni.conf", "00-minikube_cni.conflist"]);
+}
+
+#[test]
 fn what_is_ours_alone_goes() {
     let placement = Placement::Standalone { file: "YYY-istio-cni.conf".to_owned() };
     let mut scene = Scene::new(&[("bridge.conf", BRIDGE)]);
