@@ -32,6 +32,9 @@ pub struct Decision {
     pub skipped: Vec<Skipped>,
     /// What is allowed and probably not meant, one sentence each.
     pub warnings: Vec<String>,
+    /// Why the runtime does not use the file of the verdict, if that is so and the settings did not ask for it: pods
+    /// start without our plugin then, and somebody else has to mend it.
+    pub bypassed: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -62,16 +62,23 @@ pub fn install(story: &Story, target: &dyn InstallTarget, reason: Reason) -> Res
 /// The part that failed, and with what.
 type Failed = (Part, Failure);
 
+/// Puts the parts in their order. Nothing refers to a binary that is not there; but without its
+/// kubeconfig the plugin still sets pods up through the agent, or keeps them waiting, while without
+/// its entry they would start as if there were no mesh.
 fn put_all(story: &Story, target: &dyn InstallTarget) -> Result<Vec<String>, Failed> {
-    let mut changed = Vec::new();
-    for part in Part::ALL {
-        let put = story.step(part.step(), |open| {
+    let put = |part: Part| {
+        let done = story.step(part.step(), |open| {
             let files = target.put(part)?;
             told(open, &files);
             Ok::<_, BoxedError>(files)
         });
-        changed.extend(put.map_err(|failure| (part, failure))?);
-    }
+        done.map_err(|failure| (part, failure))
+    };
+    let mut changed = put(Part::Binaries)?;
+    let kubeconfig = put(Part::Kubeconfig);
+    let conflist = put(Part::Conflist);
+    changed.extend(kubeconfig?);
+    changed.extend(conflist?);
     verify(story, target)?;
     Ok(changed)
 }
@@ -98,8 +105,13 @@ fn result<T>(done: &Result<T, Failed>) -> Option<PassResult> {
 
 /// Takes back what was installed, in the opposite order. `between` runs after the network
 /// configuration is the others' alone again, until the runtime has seen that: a plugin that is
-/// still called must be there. A part that cannot be removed keeps those before it in place.
-pub fn uninstall(story: &Story, target: &dyn InstallTarget, between: impl FnOnce()) -> Result<Vec<String>, Failure> {
+/// still called must be there. It says whether to go on: somebody may have come who needs the rest.
+/// A part that cannot be removed keeps those before it in place.
+pub fn uninstall(
+    story: &Story,
+    target: &dyn InstallTarget,
+    between: impl FnOnce() -> bool,
+) -> Result<Vec<String>, Failure> {
     story.request(UNINSTALL, |_| {
         let remove = |part: Part| {
             story.step(part.removal(), |open| {
@@ -109,7 +121,9 @@ pub fn uninstall(story: &Story, target: &dyn InstallTarget, between: impl FnOnce
             })
         };
         let mut removed = remove(Part::Conflist)?;
-        between();
+        if !between() {
+            return Ok(removed);
+        }
         removed.extend(remove(Part::Kubeconfig)?);
         removed.extend(remove(Part::Binaries)?);
         let message = format!("cleaning up CNI installation: removed {}", removed.join(", "));

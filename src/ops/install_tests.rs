@@ -102,9 +102,13 @@ fn a_part_that_fails_ends_the_pass_and_names_its_result() {
     let node = Paper { fails: Some((Part::Kubeconfig, ErrorType::TokenMissing)), ..Paper::default() };
     let (result, batch) = told(|story| install(story, &node, Reason::Retry));
     assert_eq!(result.unwrap_err().step, Step::InstallKubeconfig);
-    assert_eq!(node.done(), ["put Binaries"]);
-    let wanted =
-        [("install.binaries", ""), ("install.kubeconfig", "token_missing"), ("install", "CREATE_KUBECONFIG_FAILURE")];
+    assert_eq!(node.done(), ["put Binaries", "put Conflist"], "without its entry the plugin is not called at all");
+    let wanted = [
+        ("install.binaries", ""),
+        ("install.kubeconfig", "token_missing"),
+        ("install.conflist", ""),
+        ("install", "CREATE_KUBECONFIG_FAILURE"),
+    ];
     assert_eq!(spans(&batch), named(&wanted));
 }
 
@@ -128,7 +132,10 @@ fn what_is_undone_at_once_is_found_out() {
 #[test]
 fn the_configuration_goes_first_and_the_plugin_last() {
     let node = Paper::default();
-    let between = || node.done.lock().unwrap().push("the runtime looks".to_owned());
+    let between = || {
+        node.done.lock().unwrap().push("the runtime looks".to_owned());
+        true
+    };
     let (removed, batch) = told(|story| uninstall(story, &node, between));
     assert_eq!(node.done(), ["remove Conflist", "the runtime looks", "remove Kubeconfig", "remove Binaries"]);
     assert_eq!(removed.unwrap().len(), 3);
@@ -136,9 +143,17 @@ fn the_configuration_goes_first_and_the_plugin_last() {
 }
 
 #[test]
+fn who_comes_meanwhile_keeps_the_plugin() {
+    let node = Paper::default();
+    let (removed, _) = told(|story| uninstall(story, &node, || false));
+    assert_eq!(removed.unwrap(), ["/Conflist"]);
+    assert_eq!(node.done(), ["remove Conflist"]);
+}
+
+#[test]
 fn a_configuration_that_cannot_be_removed_keeps_the_plugin_in_place() {
     let node = Paper { fails: Some((Part::Conflist, ErrorType::ReadOnly)), ..Paper::default() };
-    let (result, _) = told(|story| uninstall(story, &node, || {}));
+    let (result, _) = told(|story| uninstall(story, &node, || true));
     assert_eq!(result.unwrap_err().error_type, ErrorType::ReadOnly);
     assert!(node.done().is_empty());
 }

@@ -155,7 +155,7 @@ impl Installer {
 
     /// One whole removal.
     pub fn uninstall(&self) -> Result<Vec<String>, Failure> {
-        install::uninstall(&story(), &self.node, || {})
+        install::uninstall(&story(), &self.node, || true)
     }
 
     /// Everything is as it should be.

@@ -46,7 +46,10 @@ enum Target {
 
 impl PluginKubeconfig {
     fn target(&self) -> Result<Target, PluginKubeconfigError> {
-        let Credentials::File { mode, skip_tls_verify } = self.credentials else { return Ok(Target::Absent) };
+        let Credentials::File { mode, skip_tls_verify } = self.credentials else {
+            let is_the_agents = self.api.kubeconfig().is_some_and(|own| own == self.path);
+            return Ok(if is_the_agents { Target::AsItIs } else { Target::Absent });
+        };
         let options = Options { target: &self.path, protocol: &self.protocol, skip_tls_verify };
         Ok(match wanted(&self.api, &options)? {
             Wanted::Write(access) => {

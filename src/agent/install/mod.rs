@@ -4,10 +4,12 @@ mod credentials;
 mod installation;
 mod leave;
 mod network;
+mod network_error;
 mod node;
 mod run;
 mod said;
 mod setup;
+mod watchful;
 
 pub use node::Node;
 pub use run::Installer;

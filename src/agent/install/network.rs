@@ -1,19 +1,22 @@
 //! The plugin's entry in the node's network configuration as a part of the installation.
 
+use super::network_error::NetworkError;
 use super::said::Said;
 use crate::agent::config::install::InstallSettings;
-use crate::domain::cni_files::{ConfFile, Decision, Obstacle, Reason as Fault, Skipped, Verdict, Write};
+use crate::domain::cni_files::{ConfFile, Decision, Placement, Reason as Fault, Skipped, Verdict, Write};
 use crate::domain::failure::{Classify, whole};
 use crate::domain::install::{Finding, Reason, Wrong};
 use crate::domain::step::ErrorType;
 use crate::host::atomic_file;
 use crate::host::conf_dir::{ConfDir, ConfDirError};
 use crate::host::file_error::FileError;
-use crate::ops::ports::BoxedError;
 use crate::telemetry::agent_event::AgentEvent;
 use crate::telemetry::pipeline::Telemetry;
 use crate::wire::conflist::{self, PluginEntry};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How often an entry is put in anew because somebody else wrote the same file meanwhile.
+const ATTEMPTS: u32 = 4;
 
 /// The plugin in the node's network configuration.
 pub struct Network {
@@ -33,48 +36,6 @@ pub struct Known {
     warnings: Said,
 }
 
-/// The entry cannot be put in anywhere yet.
-#[derive(Debug, thiserror::Error)]
-#[error("{sentence}")]
-struct Waits {
-    why: Obstacle,
-    sentence: String,
-}
-
-impl Classify for Waits {
-    fn error_type(&self) -> ErrorType {
-        match self.why {
-            Obstacle::NoPrimary | Obstacle::NamedMissing => ErrorType::PrimaryMissing,
-            Obstacle::NamedInvalid | Obstacle::NotInline | Obstacle::Occupied => ErrorType::ConflistInvalid,
-        }
-    }
-
-    fn retryable(&self) -> bool {
-        true
-    }
-}
-
-/// Some files could not be rid of the entry; the others are.
-#[derive(Debug, thiserror::Error)]
-#[error("the plugin's entry could not be taken out of every file: {}", sentences(.failures))]
-struct Remains {
-    failures: Vec<FileError>,
-}
-
-impl Classify for Remains {
-    fn error_type(&self) -> ErrorType {
-        self.failures.first().map_or(ErrorType::Io, Classify::error_type)
-    }
-
-    fn retryable(&self) -> bool {
-        self.failures.iter().any(Classify::retryable)
-    }
-}
-
-fn sentences(failures: &[FileError]) -> String {
-    failures.iter().map(whole).collect::<Vec<_>>().join("; ")
-}
-
 impl Network {
     /// Looks whether the entry stands where it should.
     pub fn look(&self, entry: &PluginEntry) -> Finding {
@@ -86,7 +47,7 @@ impl Network {
         match decision.verdict {
             Verdict::Valid { file } => {
                 self.known().placed = Some((file, entry.clone()));
-                Finding::Right
+                decision.bypassed.map_or(Finding::Right, Finding::Waiting)
             }
             Verdict::Wait { sentence, .. } => Finding::Waiting(with_skipped(sentence, &decision.skipped)),
             Verdict::Write(write) => self.judge(&write, entry),
@@ -100,37 +61,51 @@ impl Network {
         match write.why {
             // The entry that stands there is the one that we put there.
             Fault::EntryDiffers if known.placed.is_some() && !same_entry => Finding::Stale(Reason::SettingsChanged),
-            Fault::PrimaryChanged => Finding::Stale(Reason::ConflistChanged),
+            // The copy comes first, so pods still get the plugin, with the network as it was.
+            Fault::PrimaryChanged if matches!(self.settings.placement, Placement::Owned { .. }) => {
+                Finding::Stale(Reason::ConflistChanged)
+            }
             fault => {
-                let reverted = known.placed.is_some() && (fault.is_revert() || fault == Fault::EntryDiffers);
+                let undone = matches!(fault, Fault::EntryDiffers | Fault::PrimaryChanged) || fault.is_revert();
+                let reverted = known.placed.is_some() && undone;
                 wrong(ErrorType::InstallDrifted, write.sentence.clone(), reverted)
             }
         }
     }
 
     /// Puts the entry where it should stand; gives the files that had to be changed.
-    pub fn put(&self, entry: &PluginEntry) -> Result<Vec<String>, BoxedError> {
+    pub fn put(&self, entry: &PluginEntry) -> Result<Vec<String>, NetworkError> {
         atomic_file::sweep(&self.settings.net_dir);
-        let (files, decision) = self.decide(entry).map_err(BoxedError::new)?;
+        for _ in 1..ATTEMPTS {
+            match self.put_once(entry) {
+                // Somebody wrote between reading and writing: what is there now is another question.
+                Err(NetworkError::Write(FileError::Changed { .. })) => {}
+                put => return put,
+            }
+        }
+        self.put_once(entry)
+    }
+
+    fn put_once(&self, entry: &PluginEntry) -> Result<Vec<String>, NetworkError> {
+        let (files, decision) = self.decide(entry).map_err(NetworkError::Directory)?;
         match decision.verdict {
             Verdict::Valid { .. } => Ok(Vec::new()),
             Verdict::Wait { why, sentence } => {
-                let sentence = with_skipped(sentence, &decision.skipped);
-                Err(BoxedError::new(Waits { why, sentence }))
+                Err(NetworkError::Waits { why, sentence: with_skipped(sentence, &decision.skipped) })
             }
             Verdict::Write(write) => {
-                self.directory().write(&write, &files, self.settings.conf_mode).map_err(BoxedError::new)?;
+                self.directory().write(&write, &files, self.settings.conf_mode).map_err(NetworkError::Write)?;
                 Ok(vec![self.shown(&write.file)])
             }
         }
     }
 
     /// Takes the entry out of every file that it is in; one that resists keeps it in no other.
-    pub fn remove(&self) -> Result<Vec<String>, BoxedError> {
+    pub fn remove(&self) -> Result<Vec<String>, NetworkError> {
         let (directory, placement) = (self.directory(), &self.settings.placement);
         let files = match directory.list(placement) {
             Err(ConfDirError::Missing { .. }) => return Ok(Vec::new()),
-            listed => listed.map_err(BoxedError::new)?,
+            listed => listed.map_err(NetworkError::Directory)?,
         };
         let (mut removed, mut failures) = (Vec::new(), Vec::new());
         for removal in conflist::remove(&files, placement) {
@@ -140,7 +115,7 @@ impl Network {
             }
         }
         atomic_file::sweep(&self.settings.net_dir);
-        if failures.is_empty() { Ok(removed) } else { Err(BoxedError::new(Remains { failures })) }
+        if failures.is_empty() { Ok(removed) } else { Err(NetworkError::Remains { failures }) }
     }
 
     /// Where the entry stands, as far as is known.

@@ -122,7 +122,7 @@ impl InstallTarget for Node {
         match part {
             Part::Binaries => self.binaries.put().map_err(BoxedError::new),
             Part::Kubeconfig => self.kubeconfig.put(),
-            Part::Conflist => self.network.put(&self.wanted_entry()),
+            Part::Conflist => self.network.put(&self.wanted_entry()).map_err(BoxedError::new),
         }
     }
 
@@ -130,7 +130,7 @@ impl InstallTarget for Node {
         match part {
             Part::Binaries => self.binaries.remove().map_err(BoxedError::new),
             Part::Kubeconfig => self.kubeconfig.remove(),
-            Part::Conflist => self.network.remove(),
+            Part::Conflist => self.network.remove().map_err(BoxedError::new),
         }
     }
 }

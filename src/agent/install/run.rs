@@ -1,7 +1,8 @@
 //! The task that installs, and stays at it: it looks whenever a file changes, when somebody rings,
 //! and from time to time, and puts right what it finds wrong.
 
-use super::installation::{Installation, Work};
+use super::installation::Installation;
+use super::watchful::Work;
 use crate::agent::backend::Decision;
 use crate::domain::install::Reason;
 use crate::host::atomic_file;
@@ -22,6 +23,7 @@ const TICK: Duration = Duration::from_secs(5);
 /// The pause after a pass that failed, which doubles.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(30);
+const LAST_URGENT_RETRY: Duration = Duration::from_secs(2);
 
 /// The task.
 pub struct Installer {
@@ -41,33 +43,39 @@ impl Installer {
     pub async fn run(mut self) -> Result<(), Infallible> {
         let mut watch = self.watch();
         let mut failures = 0_u32;
+        let mut before = None;
         let mut reason = Some(Reason::Start);
         loop {
             if let Some(reason) = reason {
-                let done = self.blocking(move |installation| installation.pass(reason)).await.unwrap_or(false);
+                let done = self.pass(reason).await;
                 failures = if done { 0 } else { failures.saturating_add(1) };
             }
-            if let Some(watch) = &mut watch {
-                watch.renew();
+            match &mut watch {
+                Some(watch) => watch.renew(),
+                None => watch = self.watch(),
             }
-            let found = self.look().await;
+            let found = self.installation.look().await;
+            // A pass that changes nothing about what is wrong has failed too.
+            if found.is_some() && found == before && failures == 0 {
+                failures = 1;
+            }
+            before.clone_from(&found);
             reason = match found {
-                Some(work) if failures == 0 => {
-                    tokio::time::sleep(self.installation.pause()).await;
-                    Some(work.reason)
-                }
+                Some(work) if failures == 0 => Some(work.reason),
                 found => self.next(&mut watch, found, failures).await,
             };
+            tokio::time::sleep(self.installation.pause()).await;
         }
     }
 
     /// Waits until there is something to do: something new, or after a while once more what failed.
     /// None after the usual time without anything.
     async fn next(&mut self, watch: &mut Option<DirWatch>, failed: Option<Work>, failures: u32) -> Option<Reason> {
-        let deadline = Instant::now() + if failed.is_some() { retry_after(failures) } else { TICK };
+        let limit = failed.as_ref().map_or(TICK, |failed| retry_after(failures, failed.is_urgent()));
+        let deadline = Instant::now() + limit;
         loop {
             let timed_out = self.wait(watch, deadline).await;
-            match self.look().await {
+            match self.installation.look().await {
                 None => return None,
                 now if now != failed => return now.map(|work| work.reason),
                 // The same that failed before: whoever looks or writes beside it changes nothing.
@@ -77,8 +85,10 @@ impl Installer {
         }
     }
 
-    async fn look(&self) -> Option<Work> {
-        self.blocking(|installation| installation.look()).await.flatten()
+    /// Goes through a pass on a thread that may block. True when everything is in place.
+    async fn pass(&self, reason: Reason) -> bool {
+        let installation = self.installation.clone();
+        tokio::task::spawn_blocking(move || installation.pass(reason)).await.unwrap_or(false)
     }
 
     /// Waits for a change, for somebody who rings, or for the time to pass; true when it passed.
@@ -116,12 +126,6 @@ impl Installer {
     fn directories(&self) -> Vec<PathBuf> {
         self.installation.node().directories()
     }
-
-    /// Does something with the installation on a thread that may block. None when that broke off.
-    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Installation) -> T + Send + 'static) -> Option<T> {
-        let installation = self.installation.clone();
-        tokio::task::spawn_blocking(move || work(&installation)).await.ok()
-    }
 }
 
 /// Waits for a change that is not merely one of our own temporary files: those come and go with
@@ -135,6 +139,8 @@ async fn changed(watch: &mut DirWatch) -> io::Result<()> {
     }
 }
 
-fn retry_after(failures: u32) -> Duration {
-    FIRST_RETRY.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LAST_RETRY)
+/// The pause after so many failures; short while pods start without rules.
+fn retry_after(failures: u32, urgent: bool) -> Duration {
+    let longest = if urgent { LAST_URGENT_RETRY } else { LAST_RETRY };
+    FIRST_RETRY.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(longest)
 }

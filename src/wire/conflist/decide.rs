@@ -13,16 +13,26 @@ use crate::domain::cni_files::{ConfFile, Decision, Obstacle, Placement, Reason, 
 pub fn decide(files: &[ConfFile], placement: &Placement, entry: &PluginEntry, before: Option<&str>) -> Decision {
     let directory = Directory::read(files);
     let question = Question { directory: &directory, entry, before };
-    let mut warnings = Vec::new();
+    let (mut warnings, mut bypassed) = (Vec::new(), None);
     let verdict = match placement {
         Placement::Chained { file } => chained(&question, file.as_deref(), &mut warnings),
         Placement::Standalone { file } => standalone::decide(&question, file),
-        Placement::Owned { file, primary } => owned::decide(&question, file, primary.as_deref(), &mut warnings),
+        Placement::Owned { file, primary } => {
+            bypassed = owned::not_used(&directory, file);
+            owned::decide(&question, file, primary.as_deref())
+        }
     };
-    if let (Some(file), Placement::Chained { .. } | Placement::Owned { .. }) = (target(&verdict), placement) {
-        warnings.extend(directory.earlier_json(file).into_iter().map(|json| sentence::json_first(json, file)));
+    let json = target(&verdict).and_then(|file| {
+        let json = directory.earlier_json(file).into_iter().next()?;
+        Some(sentence::json_first(json, file))
+    });
+    match placement {
+        // The settings say which file the runtime uses.
+        Placement::Chained { file: Some(_) } => warnings.extend(json),
+        Placement::Chained { file: None } | Placement::Owned { .. } => bypassed = bypassed.or(json),
+        Placement::Standalone { .. } => {}
     }
-    Decision { verdict, skipped: directory.skipped, warnings }
+    Decision { verdict, skipped: directory.skipped, warnings, bypassed }
 }
 
 /// What a decision looks at.

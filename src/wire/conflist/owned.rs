@@ -1,6 +1,6 @@
 //! A file of our own that comes first: a copy of the primary's list with our entry at its end.
 
-use super::candidates::Candidate;
+use super::candidates::{Candidate, Directory};
 use super::decide::{Question, not_inline};
 use super::json::{decoded, same_meaning};
 use super::list::List;
@@ -8,18 +8,22 @@ use super::sentence;
 use crate::domain::cni_files::{ConfFile, Obstacle, Reason, Verdict, Write};
 
 /// Decides for the file `own`.
-pub fn decide(question: &Question<'_>, own: &str, named: Option<&str>, warnings: &mut Vec<String>) -> Verdict {
+pub fn decide(question: &Question<'_>, own: &str, named: Option<&str>) -> Verdict {
     let directory = question.directory;
-    if !(own.ends_with(".conflist")) {
-        warnings.push(sentence::no_list_name(own));
-    }
-    warnings.extend(directory.earlier_than(own).map(|first| sentence::owned_not_first(own, first)));
     let present = directory.file(own);
     match directory.primary(named, Some(own)) {
         Err((why, sentence)) => alone(question, own, present).unwrap_or(Verdict::Wait { why, sentence }),
         Ok(primary) if !primary.list.is_inline() => not_inline(&primary),
         Ok(primary) => beside(question, own, present, &primary),
     }
+}
+
+/// Why a runtime does not use the file `own`, if that is so.
+pub fn not_used(directory: &Directory<'_>, own: &str) -> Option<String> {
+    if !own.ends_with(".conflist") {
+        return Some(sentence::no_list_name(own));
+    }
+    directory.earlier_than(own).next().map(|first| sentence::owned_not_first(own, first))
 }
 
 /// With its primary there, the file is exactly that and us.
