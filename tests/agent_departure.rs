@@ -54,9 +54,9 @@ impl Agent {
         Agent { client, counted, patience, runtime, _node: node }
     }
 
-    /// What it decides if there is no watch.
+    /// What it decides if the watch is not permitted, and the DaemonSet was there when it was asked for once.
     fn departure(&self) -> Departure {
-        self.departure_with(watch::channel(Watched::Unknown(None)).1)
+        self.departure_with(watch::channel(Watched::Unknown { seen: true, why: None }).1)
     }
 
     fn departure_with(&self, watched: watch::Receiver<Watched>) -> Departure {
@@ -390,12 +390,48 @@ fn what_is_not_permitted_is_told_once_and_tried_again() {
     assert!(told.starts_with("forbidden ") && told.contains("get, list and watch of its DaemonSet"), "{told}");
     watching.until(
         &agent,
-        |state| matches!(state, Watched::Unknown(Some(doubt)) if doubt.error_type == ErrorType::ApiForbidden),
+        |state| matches!(state, Watched::Unknown { why: Some(doubt), .. } if doubt.error_type == ErrorType::ApiForbidden),
     );
     api.wait_for("daemonsets.list", 4);
     api.fail("daemonsets.list", None);
     assert_eq!(watching.told(), "watching Present", "and nothing else before");
     assert!(Pauses::default().forbidden >= Duration::from_secs(120));
+}
+
+#[test]
+fn what_was_asked_for_once_counts_where_the_watch_is_not_permitted() {
+    let api = Api::start();
+    let agent = Agent::of(api.address);
+    api.put(&daemonset(&json!({})));
+    api.fail("daemonsets.list", Some(Fault::Status(403)));
+    let mut watching = agent.watching();
+    watching.until(&agent, |state| matches!(state, Watched::Unknown { seen: true, why: Some(_) }));
+    assert_eq!(agent.departure_with(watching.state.clone()).reason(), "daemonset_stands");
+    api.wait_for("daemonsets.list", 4);
+    assert_eq!(api.count("daemonsets.get"), 2, "the watch asks until it knows, and no longer");
+    api.remove(&daemonset(&json!({})));
+    assert_eq!(agent.departure_with(watching.state.clone()).reason(), "daemonset_gone");
+    api.fail("daemonsets.get", Some(Fault::Status(403)));
+    assert_eq!(agent.departure_with(watching.state.clone()).reason(), "daemonset_unknown", "the refusal is no proof");
+}
+
+#[test]
+fn a_daemonset_that_never_was_there_proves_nothing() {
+    let api = Api::start();
+    let agent = Agent::of(api.address);
+    let mut watching = agent.watching();
+    watching.until(&agent, |state| matches!(state, Watched::Gone { seen: false, blind: None }));
+    assert_eq!(agent.departure_with(watching.state.clone()).reason(), "daemonset_unseen");
+    // Nor does it when asking and watching are refused from now on.
+    for request in ["daemonsets.get", "daemonsets.list", "daemonsets.watch"] {
+        api.fail(request, Some(Fault::Status(403)));
+    }
+    api.end_watches(false);
+    watching.until(&agent, |state| matches!(state, Watched::Gone { seen: false, blind: Some(_) }));
+    assert_eq!(agent.departure_with(watching.state.clone()).reason(), "daemonset_unknown");
+    // The same where it may be asked for, but not watched.
+    api.fail("daemonsets.get", None);
+    assert_eq!(agent.departure_with(agent.watching().state).reason(), "daemonset_unseen");
 }
 
 #[test]

@@ -137,8 +137,8 @@ fn what_is_uncertain_is_left_in_place_and_said() {
 fn an_agent_that_is_nobodys_pod_removes_nothing() {
     let world = World::new("", |_| {});
     assert!(!world.removes());
-    let unproven = world.logged("warn", "with POD_NAME and POD_NAMESPACE of the agent's pod in its environment");
-    assert_eq!(unproven["istio_cni.departure.reason"], "daemonset_unnamed");
+    let unproven = world.logged("warn", "with POD_NAME and POD_NAMESPACE of a DaemonSet's pod in its environment");
+    assert_eq!(unproven["istio_cni.departure.reason"], "daemonset_unseen");
 }
 
 #[test]

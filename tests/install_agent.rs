@@ -187,6 +187,22 @@ fn a_stop_of_which_nobody_knows_the_reason_leaves_everything_in_place_and_says_s
 }
 
 #[test]
+fn an_agent_that_no_daemonset_started_leaves_everything_in_place_and_says_so() {
+    let (node, api, layout) = (Node::new(), Api::start(), Layout::with_primary());
+    // A Deployment's pod, and a static one.
+    for pod in ["agent-7d9c5b8f4-x2b5k", "istio-cni-node-node-a"] {
+        let mut agent = layout.start(&node, &api, &[("POD_NAME", pod)]);
+        ready(&mut agent);
+        agent.signal(Signal::SIGTERM);
+        let kept = agent.wait_for("but this agent never saw it");
+        assert_eq!(kept["level"], json!("warn"), "{kept}");
+        assert!(agent.ended().success());
+        assert_eq!(layout.chain(LIST), ["bridge", "portmap", "istio-cni"]);
+        assert!(layout.bin().join("istio-cni").exists());
+    }
+}
+
+#[test]
 fn the_agent_that_came_last_installs_and_the_other_keeps_still() {
     let (node, api, layout) = (Node::new(), Api::start(), Layout::with_primary());
     let mut first = layout.start(&node, &api, &[]);

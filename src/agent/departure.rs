@@ -77,7 +77,7 @@ impl Watching {
 
 fn word(state: &Watched) -> &'static str {
     match state {
-        Watched::Unknown(_) => "unknown",
+        Watched::Unknown { .. } => "unknown",
         Watched::Present => "present",
         Watched::Deleting => "being deleted",
         Watched::Gone { .. } => "gone",

@@ -12,14 +12,12 @@ const USUAL: &str = "istio-cni-node";
 /// How long a pod's name is when Kubernetes has cut it.
 const LONGEST: usize = 63;
 
-/// The DaemonSet that the agent's pod belongs to.
+/// The DaemonSet that the agent's pod belongs to, as far as the pod's name tells: a pod of another kind may be named
+/// alike. So that there is none of this name proves nothing, unless this agent saw it there before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DaemonSetName {
     pub namespace: String,
     pub name: String,
-    /// The pod's name did not tell; this is how the reference calls it. That there is none of this
-    /// name then proves nothing.
-    pub assumed: bool,
 }
 
 /// What a DaemonSet says that matters here.
@@ -54,8 +52,13 @@ pub enum Asked {
 /// What a watch of the DaemonSet knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Watched {
-    /// It has not been able to look; why, if it has tried.
-    Unknown(Option<Doubt>),
+    /// It is not able to look.
+    Unknown {
+        /// It was there when it was asked for once.
+        seen: bool,
+        /// Why it cannot look, if it has tried.
+        why: Option<Doubt>,
+    },
     /// It was there when the watch last heard.
     Present,
     /// It has a deletion timestamp.
@@ -105,6 +108,8 @@ pub enum Kept {
     Unplaced(Doubt),
     /// Nobody knows which DaemonSet it would be.
     Unnamed,
+    /// There is none of this name, and this agent never saw one.
+    Unseen,
 }
 
 /// What proves an uninstall.
@@ -129,8 +134,8 @@ impl Doubt {
 }
 
 impl DaemonSetName {
-    /// From `POD_NAMESPACE` and `POD_NAME`, as the DaemonSet controller makes pods' names; none
-    /// without a namespace.
+    /// From `POD_NAMESPACE` and `POD_NAME`, as the DaemonSet controller makes pods' names; where the pod's name does
+    /// not tell, as the reference calls it. None without a namespace.
     pub fn of_agent(pod_namespace: &str, pod_name: &str) -> Option<DaemonSetName> {
         if pod_namespace.is_empty() {
             return None;
@@ -140,8 +145,8 @@ impl DaemonSetName {
             let made = suffix.len() == 5 && suffix.chars().all(drawn) && pod_name.len() < LONGEST;
             !name.is_empty() && (made || *name == USUAL)
         });
-        let (name, assumed) = found.map_or((USUAL, true), |(name, _)| (name, false));
-        Some(DaemonSetName { namespace: pod_namespace.to_owned(), name: name.to_owned(), assumed })
+        let name = found.map_or(USUAL, |(name, _)| name);
+        Some(DaemonSetName { namespace: pod_namespace.to_owned(), name: name.to_owned() })
     }
 }
 
@@ -158,18 +163,26 @@ impl DaemonSetFacts {
     }
 }
 
-/// Decides for the agent of DaemonSet `name` on `node`.
-pub fn decide(name: &DaemonSetName, node: &str, findings: &Findings) -> Departure {
-    let seen = matches!(findings.watched, Watched::Present | Watched::Deleting | Watched::Gone { seen: true, .. });
-    let certain = seen || !name.assumed;
+impl Watched {
+    /// Whether it was there at some time.
+    pub fn was_seen(&self) -> bool {
+        match self {
+            Watched::Present | Watched::Deleting => true,
+            Watched::Unknown { seen, .. } | Watched::Gone { seen, .. } => *seen,
+        }
+    }
+}
+
+/// Decides for the agent on `node`.
+pub fn decide(node: &str, findings: &Findings) -> Departure {
     match &findings.asked {
         Asked::Found(facts) if facts.deleting => Departure::Remove(Proof::Deleting),
         Asked::Found(facts) => placed(facts, node, findings.node.as_ref()),
-        Asked::Missing if certain => Departure::Remove(Proof::Gone),
-        Asked::Missing => Departure::Keep(Kept::Unnamed),
+        Asked::Missing if findings.watched.was_seen() => Departure::Remove(Proof::Gone),
+        Asked::Missing => Departure::Keep(Kept::Unseen),
         Asked::Unknown(doubt) => match &findings.watched {
             Watched::Deleting => Departure::Remove(Proof::Deleting),
-            Watched::Gone { blind, .. } if certain && blind.as_ref().is_none_or(Doubt::is_refusal) => {
+            Watched::Gone { seen: true, blind } if blind.as_ref().is_none_or(Doubt::is_refusal) => {
                 Departure::Remove(Proof::SeenDeleted)
             }
             _ => Departure::Keep(Kept::Unproven(doubt.clone())),
@@ -195,11 +208,12 @@ fn placed(facts: &DaemonSetFacts, node: &str, labels: Option<&NodeLabels>) -> De
 
 impl Departure {
     /// Every reason.
-    pub const REASONS: [&str; 8] = [
+    pub const REASONS: [&str; 9] = [
         "daemonset_stands",
         "daemonset_unknown",
         "placement_unknown",
         "daemonset_unnamed",
+        "daemonset_unseen",
         "daemonset_gone",
         "daemonset_seen_deleted",
         "daemonset_deleting",
@@ -218,6 +232,7 @@ impl Departure {
             Departure::Keep(Kept::Unproven(_)) => "daemonset_unknown",
             Departure::Keep(Kept::Unplaced(_)) => "placement_unknown",
             Departure::Keep(Kept::Unnamed) => "daemonset_unnamed",
+            Departure::Keep(Kept::Unseen) => "daemonset_unseen",
             Departure::Remove(Proof::Gone) => "daemonset_gone",
             Departure::Remove(Proof::SeenDeleted) => "daemonset_seen_deleted",
             Departure::Remove(Proof::Deleting) => "daemonset_deleting",
@@ -255,8 +270,13 @@ impl Kept {
                  in place ({problem}); {BY_HAND}; with get of nodes the service account finds out by itself"
             ),
             Kept::Unnamed => format!(
-                "terminating, and no pod name tells which DaemonSet is the parent (there is no {name}), leaving plugin in \
+                "terminating, and no pod name tells which DaemonSet is the parent (usually {name}), leaving plugin in \
                  place; {BY_HAND}; with POD_NAME and POD_NAMESPACE of the agent's pod in its environment it finds out by itself"
+            ),
+            Kept::Unseen => format!(
+                "terminating, and parent DaemonSet {name} is not found, but this agent never saw it, so it may have another \
+                 parent, leaving plugin in place; {BY_HAND}; with POD_NAME and POD_NAMESPACE of a DaemonSet's pod in its \
+                 environment, and get, list and watch of that DaemonSet, the agent finds out by itself"
             ),
         }
     }

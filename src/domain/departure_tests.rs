@@ -28,14 +28,16 @@ fn on_linux() -> Asked {
 }
 
 fn decided(asked: Asked, watched: Watched, node: Option<NodeLabels>) -> Departure {
-    decide(&name(), NODE, &Findings { asked, watched, node })
+    decide(NODE, &Findings { asked, watched, node })
 }
 
 fn labels(os: &str) -> Option<NodeLabels> {
     Some(NodeLabels::Known([("os".to_owned(), os.to_owned())].into()))
 }
 
-const UNWATCHED: Watched = Watched::Unknown(None);
+const UNWATCHED: Watched = Watched::Unknown { seen: false, why: None };
+/// The watch is forbidden, but asking was allowed.
+const ASKED_ONCE: Watched = Watched::Unknown { seen: true, why: None };
 const WATCHED_AWAY: Watched = Watched::Gone { seen: true, blind: None };
 
 #[test]
@@ -48,7 +50,9 @@ fn a_daemonset_that_stands_keeps_whatever_the_watch_last_saw() {
 
 #[test]
 fn gone_or_going_removes() {
-    assert_eq!(decided(Asked::Missing, UNWATCHED, None), Departure::Remove(Proof::Gone));
+    for watched in [ASKED_ONCE, Watched::Present, Watched::Deleting, WATCHED_AWAY] {
+        assert_eq!(decided(Asked::Missing, watched, None), Departure::Remove(Proof::Gone));
+    }
     let deleting = DaemonSetFacts { deleting: true, ..DaemonSetFacts::default() };
     assert!(!deleting.needs_node());
     assert_eq!(decided(Asked::Found(deleting), UNWATCHED, None), Departure::Remove(Proof::Deleting));
@@ -65,7 +69,7 @@ fn no_error_is_proof_by_itself() {
         ErrorType::ApiInvalidResponse,
         ErrorType::KubeconfigInvalid,
     ] {
-        for watched in [UNWATCHED, Watched::Unknown(Some(doubt(error))), Watched::Present] {
+        for watched in [UNWATCHED, Watched::Unknown { seen: true, why: Some(doubt(error)) }, Watched::Present] {
             let departure = decided(unknown(error), watched, None);
             assert_eq!(departure, Departure::Keep(Kept::Unproven(doubt(error))));
             let sentence = departure.sentence(Some(&name()), NODE);
@@ -114,31 +118,34 @@ fn the_node_decides_when_the_daemonset_is_not_for_every_node() {
 }
 
 #[test]
-fn a_name_that_was_only_assumed_proves_nothing_until_it_was_seen() {
-    let assumed = DaemonSetName::of_agent("istio-system", "install-cni").unwrap();
-    assert!(assumed.assumed);
-    let missing = |watched| decide(&assumed, NODE, &Findings { asked: Asked::Missing, watched, node: None });
-    assert_eq!(missing(UNWATCHED), Departure::Keep(Kept::Unnamed));
-    assert_eq!(missing(Watched::Gone { seen: false, blind: None }), Departure::Keep(Kept::Unnamed));
-    assert_eq!(missing(WATCHED_AWAY), Departure::Remove(Proof::Gone));
-    assert_eq!(missing(Watched::Present), Departure::Remove(Proof::Gone));
+fn a_daemonset_that_was_never_seen_is_no_uninstall() {
+    let never = Watched::Gone { seen: false, blind: None };
+    for watched in [UNWATCHED, never.clone()] {
+        assert_eq!(decided(Asked::Missing, watched, None), Departure::Keep(Kept::Unseen));
+    }
+    for error in [ErrorType::ApiForbidden, ErrorType::ApiUnauthorized] {
+        let blind = Watched::Gone { seen: false, blind: Some(doubt(error)) };
+        for watched in [never.clone(), blind] {
+            assert_eq!(decided(unknown(error), watched, None), Departure::Keep(Kept::Unproven(doubt(error))));
+        }
+    }
 }
 
 #[test]
 fn the_daemonsets_name_is_the_pods_without_what_was_drawn_for_it() {
     let of = |pod: &str| {
-        let DaemonSetName { namespace, name, assumed } = DaemonSetName::of_agent("kube-system", pod).unwrap();
+        let DaemonSetName { namespace, name } = DaemonSetName::of_agent("kube-system", pod).unwrap();
         assert_eq!(namespace, "kube-system");
-        (name, assumed)
+        name
     };
-    assert_eq!(of("istio-cni-node-x2b5k"), ("istio-cni-node".into(), false));
-    assert_eq!(of("my-cni-zz9bq"), ("my-cni".into(), false));
-    assert_eq!(of("istio-cni-node-demo"), ("istio-cni-node".into(), false));
+    assert_eq!(of("istio-cni-node-x2b5k"), "istio-cni-node");
+    assert_eq!(of("my-cni-zz9bq"), "my-cni");
+    assert_eq!(of("istio-cni-node-demo"), "istio-cni-node");
     for other in ["", "istio-cni", "my-agent", "x2b5k", "-x2b5k", "my-cni-x2b5kk", &format!("{}-x2b5k", "a".repeat(57))]
     {
-        assert_eq!(of(other), ("istio-cni-node".into(), true), "{other}");
+        assert_eq!(of(other), "istio-cni-node", "{other}");
     }
-    assert!(!of(&format!("{}-x2b5k", "a".repeat(56))).1);
+    assert_eq!(of(&format!("{}-x2b5k", "a".repeat(56))), "a".repeat(56));
     assert_eq!(DaemonSetName::of_agent("", "istio-cni-node-x2b5k"), None);
 }
 
@@ -150,6 +157,7 @@ fn every_decision_has_its_reason_and_says_what_happens() {
         Departure::Keep(Kept::Unproven(doubt())),
         Departure::Keep(Kept::Unplaced(doubt())),
         Departure::Keep(Kept::Unnamed),
+        Departure::Keep(Kept::Unseen),
         Departure::Remove(Proof::Gone),
         Departure::Remove(Proof::SeenDeleted),
         Departure::Remove(Proof::Deleting),

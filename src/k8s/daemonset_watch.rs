@@ -1,6 +1,7 @@
 //! A watch of exactly the agent's DaemonSet, of its metadata alone: an uninstall deletes first the
 //! DaemonSet and then the service account, so when the agent is told to stop, asking may be too
-//! late. It costs a request every few minutes, and next to nothing where it is not permitted.
+//! late. It costs a request every few minutes, and next to nothing where it is not permitted: then it is asked for until
+//! it was seen once, for that it is gone later proves something only then.
 
 use super::client::{ANSWER, ApiClient, List, check_names};
 use super::daemonset::{Object, collection, doubt};
@@ -85,7 +86,7 @@ impl DaemonSetWatch {
         name: DaemonSetName,
         pauses: Pauses,
     ) -> (DaemonSetWatch, watch::Receiver<Watched>) {
-        let (state, states) = watch::channel(Watched::Unknown(None));
+        let (state, states) = watch::channel(Watched::Unknown { seen: false, why: None });
         (DaemonSetWatch { client, name, pauses, state, seen: false, trouble: None }, states)
     }
 
@@ -104,6 +105,9 @@ impl DaemonSetWatch {
                 }
                 Err(error) => {
                     version.clear();
+                    if forbids(&error) && !self.seen {
+                        self.ask().await;
+                    }
                     self.blinded(&error);
                     let trouble = Some(error.error_type());
                     if self.trouble != trouble {
@@ -185,11 +189,19 @@ impl DaemonSetWatch {
         }
     }
 
+    /// Looks once whether it is there, for which another right suffices. No answer is no trouble of its own.
+    async fn ask(&mut self) {
+        self.seen = matches!(self.client.daemonset(&self.name, ANSWER).await, Ok(Some(_)));
+        if self.seen {
+            self.state.send_replace(Watched::Unknown { seen: true, why: None });
+        }
+    }
+
     /// Nothing is seen from now on. The first trouble that could hide that the DaemonSet came back
     /// is the one that counts.
     fn blinded(&self, error: &ApiError) {
         self.state.send_modify(|known| match known {
-            Watched::Unknown(why) => *why = Some(doubt(error)),
+            Watched::Unknown { why, .. } => *why = Some(doubt(error)),
             Watched::Gone { blind, .. } if blind.as_ref().is_none_or(Doubt::is_refusal) => {
                 *blind = Some(doubt(error));
             }

@@ -84,7 +84,7 @@ impl Parent {
             _ => None,
         };
         let watched = self.watched.borrow().clone();
-        decide(&self.name, &self.node, &Findings { asked, watched, node })
+        decide(&self.node, &Findings { asked, watched, node })
     }
 
     /// Asks until there is an answer, or time or attempts run out. A token that was refused is read
