@@ -94,6 +94,12 @@ impl ConfDir {
         Ok(names.into_iter().filter_map(&mut read).collect())
     }
 
+    /// The names of all entries, of whatever kind, as far as they can be listed and up to a bound.
+    pub fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.path).into_iter().flatten().take(ENTRIES).flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    }
+
     /// Writes what was decided on `read`, the directory's files, unless the files that it is made from were changed
     /// since. `mode` is that of a file of the agent's own.
     pub fn write(&self, write: &Write, read: &[ConfFile], mode: u32) -> Result<(), FileError> {
@@ -111,11 +117,15 @@ impl ConfDir {
         }
     }
 
-    /// Does one removal that was decided on `read`, the directory's files.
+    /// Does one removal that was decided on `read`, the directory's files, unless the file was changed since. What is
+    /// gone already needs no deleting.
     pub fn remove(&self, removal: &Removal, read: &[ConfFile]) -> Result<(), FileError> {
         let path = self.path.join(removal.file());
         match removal {
-            Removal::Delete { .. } => remove(&path).map(drop),
+            Removal::Delete { file } if self.is_still(file, read) || self.read(file.clone()).is_none() => {
+                remove(&path).map(drop)
+            }
+            Removal::Delete { .. } => Err(FileError::Changed { path, action: Action::Remove }),
             Removal::Rewrite { file, content } => {
                 let permissions = Permissions::Like(path.clone(), 0o600);
                 replace_if(&path, content, &permissions, || self.is_still(file, read))

@@ -2,7 +2,7 @@
 
 use crate::scene::*;
 use crate::support::other_users_for;
-use istio_cni_otel::domain::cni_files::{Placement, Reason, Verdict};
+use istio_cni_otel::domain::cni_files::{Placement, Reason, Removal, Verdict};
 use istio_cni_otel::domain::failure::Classify;
 use istio_cni_otel::domain::step::ErrorType;
 use istio_cni_otel::host::atomic_file::{Permissions, remove, replace};
@@ -70,6 +70,24 @@ fn what_somebody_writes_meanwhile_is_not_lost() {
     assert_eq!(scene.contents().into_keys().collect::<Vec<_>>(), ["10-a.conf"], "not even a temporary file");
     scene.install().unwrap();
     assert!(scene.text("10-a.conflist").contains("newnet"));
+}
+
+#[test]
+fn what_somebody_writes_before_a_removal_is_not_lost() {
+    let scene = Scene::new().with("10-a.conflist", LIST);
+    let owned = Placement::Owned { file: "02-istio.conflist".to_owned(), primary: None };
+    install(&scene.path, &owned).unwrap();
+    let directory = ConfDir::new(&scene.path);
+    let files = directory.list(&owned).unwrap();
+    let removals = istio_cni_otel::wire::conflist::remove(&files, &owned);
+    let delete = Removal::Delete { file: "02-istio.conflist".to_owned() };
+    assert!(removals.contains(&delete), "{removals:?}");
+    let scene = scene.with("02-istio.conflist", LIST);
+    let error = directory.remove(&delete, &files).unwrap_err();
+    assert!(matches!(error, FileError::Changed { .. }) && error.retryable(), "{error}");
+    assert_eq!(scene.text("02-istio.conflist"), LIST);
+    fs::remove_file(scene.at("02-istio.conflist")).unwrap();
+    directory.remove(&delete, &files).unwrap();
 }
 
 #[test]
@@ -184,7 +202,8 @@ fn what_is_no_file_is_not_replaced() {
     fs::create_dir(scene.at("directory")).unwrap();
     symlink("nowhere", scene.at("dangling")).unwrap();
     let write = |name: &str| replace(&scene.at(name), b"x", &Permissions::Mode(0o600)).unwrap_err().to_string();
-    assert!(write("directory").ends_with("directory cannot be written: it is a directory, and no file"));
+    let said = "directory cannot be written: it is a directory, and no file; move it out of the way";
+    assert!(write("directory").contains(said));
     assert!(write("dangling").contains("it is a link that leads nowhere that the agent sees"));
     assert!(write("missing/file").contains("missing/file cannot be written: No such file or directory"));
     assert!(!remove(&scene.at("absent")).unwrap());

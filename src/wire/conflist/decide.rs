@@ -85,7 +85,8 @@ fn chained(question: &Question<'_>, named: Option<&str>, warnings: &mut Vec<Stri
     }
 }
 
-/// A `.conf` becomes a list in a file of its own, unless that file has something else in it already.
+/// A `.conf` becomes a list in a file of its own, unless that file has something else in it already. An empty one is
+/// never ours, whose files appear whole: somebody has just begun to write it.
 fn convert(
     question: &Question<'_>,
     primary: &Candidate,
@@ -95,7 +96,10 @@ fn convert(
 ) -> Verdict {
     let why = match question.directory.file(&target) {
         None => question.why_absent(&target),
-        Some(file) if file.content.as_ref().is_ok_and(|bytes| bytes.trim_ascii().is_empty()) => Reason::Interrupted,
+        Some(file) if file.content.as_ref().is_ok_and(|bytes| bytes.trim_ascii().is_empty()) => {
+            let sentence = sentence::begun_list(&primary.file, &target);
+            return Verdict::Wait { why: Obstacle::Occupied, sentence };
+        }
         Some(file) => match question.directory.of_any_shape(file) {
             Ok(list) if is_made_from(&list, &primary.list) => match question.before {
                 // It was whole, so the old file was put back since.

@@ -70,6 +70,13 @@ pub fn occupied(file: &str, what: &str) -> String {
     )
 }
 
+/// An empty list where that of a `.conf` would be written.
+pub fn begun_list(conf: &str, list: &str) -> String {
+    format!(
+        "the primary network configuration {conf} has to become the list {list} so that istio-cni can be chained to it, and {list} is empty, as a file is that somebody is writing: it is looked at again when it has changed; if nobody writes it, remove it"
+    )
+}
+
 /// Another list where that of a `.conf` would be written.
 pub fn occupied_by_list(conf: &str, list: &str) -> String {
     format!(

@@ -121,6 +121,20 @@ fn a_list_of_others_is_never_overwritten_by_that_of_a_single_configuration() {
 }
 
 #[test]
+fn a_list_that_somebody_begins_to_write_is_waited_for() {
+    for begun in ["", " \n"] {
+        let mut scene = Scene::new(&[("bridge.conf", BRIDGE), ("bridge.conflist", begun)]);
+        let (why, sentence) = scene.waits_for(&first_found());
+        assert_eq!(why, Obstacle::Occupied);
+        assert!(sentence.contains("bridge.conflist is empty, as a file is that somebody is writing"), "{sentence}");
+        scene.0.insert("bridge.conflist".to_owned(), LIST.to_owned());
+        scene.0.remove("bridge.conf");
+        scene.install(&first_found());
+        assert!(scene.0["bridge.conflist"].contains("dbnet"));
+    }
+}
+
+#[test]
 fn what_is_ours_alone_is_no_primary() {
     let alone = String::from_utf8(entry().standalone()).unwrap();
     let list = format!("{{\"name\":\"n\",\"plugins\":[{}]}}", ours());
