@@ -86,6 +86,10 @@ impl Agent {
             let (variable, problem) = (unknown.name.clone(), unknown.problem());
             telemetry.event(AgentEvent::ConfigIgnored { variable, problem });
         }
+        for setting in &settings.without_effect {
+            let (variable, problem) = (setting.name.to_owned(), setting.problem.to_owned());
+            telemetry.event(AgentEvent::ConfigIgnored { variable, problem });
+        }
         let log = Arc::new(LogControl::new(settings.run_dir.clone(), settings.levels, telemetry.clone()));
         Ok(Agent { settings, runtime, telemetry, backend, log, started })
     }

@@ -1,19 +1,22 @@
 //! What the agent is told about installing the plugin: where from, where to, and what the plugin's
 //! own configuration is to be.
 
-use super::value::{SettingError, boolean_or, list, mode, text};
+use super::value::{SettingError, boolean_or, directory, list, mode, text};
 use super::{Lookup, boolean};
 use crate::domain::cni_files::Placement;
 use crate::wire::netconf::NetConf;
 use serde_json::{Number, Value, json};
 use std::path::{Path, PathBuf};
 
-/// The plugin's file in the image and on the node.
-pub const PLUGIN: &str = "istio-cni";
 /// The configuration that is written where the plugin stands alone.
 const STANDALONE: &str = "YYY-istio-cni.conf";
 /// The configuration that is written before everybody else's.
 const OWNED: &str = "02-istio-cni.conflist";
+
+/// How it is called in the reference's code.
+const OWNED_NAME: &str = "ISTIO_OWNED_CNI_CONFIG_FILENAME";
+/// How it is called in the reference's chart, whose value the reference's code does not see.
+const OWNED_NAME_OF_CHART: &str = "ISTIO_OWNED_CNI_CONF_FILENAME";
 
 /// Where the plugin comes from and where it belongs.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,18 +97,10 @@ impl InstallSettings {
             ("MOUNTED_CNI_NET_DIR", shown(&self.net_dir)),
             ("CHAINED_CNI_PLUGIN", chained.to_string()),
             ("CNI_CONF_NAME", file),
-            ("ISTIO_OWNED_CNI_CONFIG_FILENAME", owned),
+            (OWNED_NAME, owned),
             ("PLUGIN_KUBECONFIG", kubeconfig.to_owned()),
             ("KUBECONFIG_MODE", mode),
         ]
-    }
-}
-
-fn directory(lookup: Lookup<'_>, key: &'static str, default: &str) -> Result<PathBuf, SettingError> {
-    let value = text(lookup, key, default);
-    match Path::new(&value).is_absolute() {
-        true => Ok(PathBuf::from(value)),
-        false => Err(SettingError { key, value, allowed: "the absolute path of a directory" }),
     }
 }
 
@@ -127,7 +122,10 @@ fn targets(lookup: Lookup<'_>) -> Result<Vec<PathBuf>, SettingError> {
 
 fn place(lookup: Lookup<'_>) -> Result<Placement, SettingError> {
     let named = file_name(lookup, "CNI_CONF_NAME")?;
-    let owned = file_name(lookup, "ISTIO_OWNED_CNI_CONFIG_FILENAME")?;
+    let owned = match lookup(OWNED_NAME) {
+        Some(_) => file_name(lookup, OWNED_NAME)?,
+        None => file_name(lookup, OWNED_NAME_OF_CHART)?,
+    };
     if !boolean_or(lookup, "CHAINED_CNI_PLUGIN", true)? {
         return Ok(Placement::Standalone { file: named.unwrap_or_else(|| STANDALONE.to_owned()) });
     }

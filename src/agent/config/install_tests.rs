@@ -44,7 +44,12 @@ fn the_switches_say_how_the_plugin_gets_in() {
     let wanted = Placement::Owned { file: "02-istio-cni.conflist".to_owned(), primary: file("10-a.conflist") };
     assert_eq!(place(&owned), wanted);
     let named = [("ISTIO_OWNED_CNI_CONFIG", "true"), ("ISTIO_OWNED_CNI_CONFIG_FILENAME", "00-i.conflist")];
-    assert_eq!(place(&named), Placement::Owned { file: "00-i.conflist".to_owned(), primary: None });
+    let wanted = Placement::Owned { file: "00-i.conflist".to_owned(), primary: None };
+    assert_eq!(place(&named), wanted);
+    // As the reference's chart calls it.
+    let of_chart = ("ISTIO_OWNED_CNI_CONF_FILENAME", "00-i.conflist");
+    assert_eq!(place(&[named[0], of_chart]), wanted);
+    assert_eq!(place(&[named[0], named[1], (of_chart.0, "99-other.conflist")]), wanted);
 }
 
 #[test]

@@ -6,16 +6,18 @@ pub mod level_file;
 mod log;
 mod unknown;
 mod value;
+mod without_effect;
 
 pub use log::LogLevels;
 pub use unknown::{UnknownSetting, unknown};
 pub use value::SettingError;
+pub use without_effect::WithoutEffect;
 
 use crate::domain::request::Backend;
 use crate::k8s::client::ApiSource;
 use install::InstallSettings;
 use std::path::PathBuf;
-use value::{boolean, list, port, text};
+use value::{boolean, directory, list, port, served_port, text};
 
 /// Finds a setting's text by its environment name. An empty text counts as set.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -49,6 +51,8 @@ pub struct Settings {
     pub levels: LogLevels,
     /// Whether the log is JSON.
     pub log_json: bool,
+    /// What is given, known, and changes nothing.
+    pub without_effect: Vec<WithoutEffect>,
     /// What the environment has that looks like a setting and is none; nothing unless filled in.
     pub unknown: Vec<UnknownSetting>,
 }
@@ -57,11 +61,11 @@ impl Settings {
     /// Reads the settings; `hostname` stands in for a node name that nobody gave.
     pub fn read(lookup: Lookup<'_>, hostname: &str) -> Result<Settings, SettingError> {
         Ok(Settings {
-            run_dir: PathBuf::from(text(lookup, "CNI_AGENT_RUN_DIR", "/var/run/istio-cni")),
+            run_dir: directory(lookup, "CNI_AGENT_RUN_DIR", "/var/run/istio-cni")?,
             node: node(lookup, hostname),
             api: api(lookup)?,
             monitoring: port(lookup, "MONITORING_PORT", 15014)?,
-            health: port(lookup, "HEALTH_PORT", 8000)?.unwrap_or(0),
+            health: served_port(lookup, "HEALTH_PORT", 8000)?,
             pod_namespace: text(lookup, "POD_NAMESPACE", ""),
             pod_name: text(lookup, "POD_NAME", ""),
             exclude_namespaces: list(lookup, "EXCLUDE_NAMESPACES"),
@@ -69,6 +73,7 @@ impl Settings {
             backend: backend(lookup)?,
             levels: LogLevels::read(&text(lookup, "LOG_OUTPUT_LEVEL", ""))?,
             log_json: boolean(lookup, "LOG_AS_JSON")?,
+            without_effect: without_effect::without_effect(lookup),
             unknown: Vec::new(),
         })
     }

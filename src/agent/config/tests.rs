@@ -62,6 +62,33 @@ fn ports_are_numbers_or_auto_and_none_below_one() {
 }
 
 #[test]
+fn the_health_port_cannot_be_switched_off() {
+    assert_eq!(read(&[("HEALTH_PORT", "auto")]).unwrap().health, 0);
+    assert_eq!(read(&[("HEALTH_PORT", " 8080 ")]).unwrap().health, 8080);
+    for wrong in ["-1", "70000", "none"] {
+        let error = read(&[("HEALTH_PORT", wrong)]).unwrap_err().to_string();
+        let said =
+            format!("HEALTH_PORT={wrong:?} cannot be used: it takes a port up to 65535; 0 or auto is any free one");
+        assert!(error.starts_with(&said), "{error}");
+    }
+}
+
+#[test]
+fn the_run_directory_is_an_absolute_path() {
+    let error = |value: &str| read(&[("CNI_AGENT_RUN_DIR", value)]).unwrap_err().to_string();
+    let relative = r#"CNI_AGENT_RUN_DIR="run/istio-cni" cannot be used: it takes the absolute path of a directory"#;
+    assert_eq!(error("run/istio-cni"), relative);
+    assert_eq!(error(""), "CNI_AGENT_RUN_DIR is not set: it takes the absolute path of a directory");
+}
+
+#[test]
+fn what_is_known_and_changes_nothing_is_noted() {
+    let noted = read(&[("AMBIENT_ENABLED", "true"), ("REPAIR_LABEL_PODS", "false")]).unwrap().without_effect;
+    assert_eq!(noted.iter().map(|setting| setting.name).collect::<Vec<_>>(), ["AMBIENT_ENABLED"]);
+    assert!(noted[0].problem.contains("no ambient pods"));
+}
+
+#[test]
 fn the_backend_word_wins_over_the_references_switch() {
     let backend = |pairs: &[(&str, &str)]| read(pairs).map(|settings| settings.backend);
     assert_eq!(backend(&[("NATIVE_NFTABLES", "true")]), Ok(Backend::Nftables));

@@ -65,11 +65,11 @@ const KNOWN: &[&str] = &[
     "NODE_NAME",
     "POD_NAME",
     "REPAIR_REPAIR_PODS",
-    // What its chart sets, and nothing reads.
+    // What its chart sets, and nothing of the reference reads.
+    "ISTIO_OWNED_CNI_CONF_FILENAME",
     "REPAIR_RUN_AS_DAEMON",
     "CURRENT_AGENT_VERSION",
     "GOMEMLIMIT",
-    "ISTIO_OWNED_CNI_CONF_FILENAME",
     // Ours.
     "KUBECONFIG",
     "HEALTH_PORT",

@@ -2,6 +2,7 @@
 //! false, zero or nothing, as in the reference.
 
 use super::Lookup;
+use std::path::{Path, PathBuf};
 
 /// A setting that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +56,27 @@ pub(super) fn port(lookup: Lookup<'_>, key: &'static str, default: u16) -> Resul
         Ok(..=0) => Ok(None),
         Ok(number) if number <= i64::from(u16::MAX) => Ok(u16::try_from(number).ok()),
         _ => Err(SettingError { key, value, allowed: "a port up to 65535, 0 or less, or auto for any free one" }),
+    }
+}
+
+/// As [`port`], for a server that is always there: 0, `auto` or nothing is any free port.
+pub(super) fn served_port(lookup: Lookup<'_>, key: &'static str, default: u16) -> Result<u16, SettingError> {
+    let value = text(lookup, key, &default.to_string());
+    match value.trim() {
+        "" | "auto" => Ok(0),
+        digits => digits.parse().map_err(|_| {
+            let allowed = "a port up to 65535; 0 or auto is any free one, and it is always served";
+            SettingError { key, value: value.clone(), allowed }
+        }),
+    }
+}
+
+/// The absolute path of a directory.
+pub(super) fn directory(lookup: Lookup<'_>, key: &'static str, default: &str) -> Result<PathBuf, SettingError> {
+    let value = text(lookup, key, default);
+    match Path::new(&value).is_absolute() {
+        true => Ok(PathBuf::from(value)),
+        false => Err(SettingError { key, value, allowed: "the absolute path of a directory" }),
     }
 }
 
