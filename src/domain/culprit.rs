@@ -46,7 +46,7 @@ const WRITERS: &[Writer] = &[
         advice: "its install-cni container writes the file whenever it starts; look for an antrea-agent that restarts over and over, or set istioOwnedCNIConfig=true",
     },
     Writer {
-        signs: &["kindnet", "ptp"],
+        signs: &["kindnet"],
         name: "kindnet",
         advice: "it writes the file whenever the nodes' networks change; set istioOwnedCNIConfig=true to keep apart from it",
     },
@@ -62,13 +62,18 @@ const WRITERS: &[Writer] = &[
     },
 ];
 
-/// Who it probably is, and what stops it. `names` are the types of the plugins in the file that is
-/// rewritten, and the names of the files beside it.
+/// What Cilium makes of the files that it puts out of the way: nobody else does.
+const OF_CILIUM: &str = ".cilium_bak";
+
+/// Who it probably is, and what stops it. `names` are types of plugins and names of files, what says most first: those
+/// of the file that is rewritten.
 pub fn likely(names: &[String]) -> String {
-    let known = |writer: &&Writer| {
-        names.iter().any(|name| writer.signs.iter().any(|sign| name.to_ascii_lowercase().contains(sign)))
+    let known = |name: &String| {
+        let name = name.to_ascii_lowercase();
+        WRITERS.iter().find(|writer| writer.signs.iter().any(|sign| name.contains(sign)))
     };
-    match WRITERS.iter().find(known) {
+    let surely = names.iter().filter(|name| name.to_ascii_lowercase().ends_with(OF_CILIUM));
+    match surely.chain(names).find_map(known) {
         Some(Writer { name, advice, .. }) => format!("this is probably {name}: {advice}"),
         None => "find out which component of the node's network writes this file, and stop it from doing so, or set \
                  istioOwnedCNIConfig=true, so that the plugin has a file of its own"
@@ -86,6 +91,16 @@ mod tests {
         assert!(advice(&["cilium-cni"]).contains("cni.exclusive=false"));
         assert!(advice(&["bridge", "05-Cilium.conflist.cilium_bak"]).contains("Cilium"));
         assert!(advice(&["aws-cni", "portmap"]).contains("Amazon VPC CNI"));
+        assert!(advice(&["ptp", "10-kindnet.conflist"]).contains("kindnet"));
+        assert!(advice(&["ptp", "10-net.conflist"]).starts_with("find out"), "many networks are made by ptp");
         assert!(advice(&["bridge"]).starts_with("find out which component"));
+    }
+
+    #[test]
+    fn what_says_most_comes_first_and_ciliums_renamed_files_before_all() {
+        let advice = |names: &[&str]| likely(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        assert!(advice(&["antrea", "10-antrea.conflist", "05-cilium.conflist"]).contains("Antrea"));
+        let renamed = ["aws-cni", "10-aws.conflist", "10-aws.conflist.cilium_bak"];
+        assert!(advice(&renamed).contains("cni.exclusive=false"));
     }
 }

@@ -30,8 +30,6 @@ pub struct Network {
 pub struct Known {
     /// The file in which the entry stood, with the entry.
     placed: Option<(String, PluginEntry)>,
-    /// What the plugin's types and the files' names were, for whoever asks who writes there.
-    names: Vec<String>,
     skipped: Said,
     warnings: Said,
 }
@@ -125,7 +123,11 @@ impl Network {
 
     /// The names by which whoever writes there may be known.
     pub fn names(&self) -> Vec<String> {
-        self.known().names.clone()
+        let rewritten = self.known().placed.as_ref().map(|(file, _)| file.clone());
+        let directory = self.directory();
+        // What cannot be listed has told why elsewhere.
+        let files = directory.list(&self.settings.placement).unwrap_or_default();
+        conflist::names(&files, rewritten.as_deref(), directory.names())
     }
 
     fn directory(&self) -> ConfDir {
@@ -136,7 +138,6 @@ impl Network {
         let (directory, placement) = (&self.settings.net_dir, &self.settings.placement);
         let files = self.directory().list(placement)?;
         let mut known = self.known();
-        known.names = conflist::names(&files);
         let before = known.placed.as_ref().map(|(file, _)| file.clone());
         let decision = conflist::decide(&files, placement, entry, before.as_deref());
         let skipped = decision.skipped.iter().map(|skipped| (self.shown(&skipped.file), skipped.problem.clone()));
