@@ -8,6 +8,7 @@ use crate::domain::render;
 use crate::domain::request::Backend;
 use crate::domain::ruleset::build;
 use crate::k8s::pod::Pod;
+use crate::wire::conflist::PLUGIN_TYPE;
 use crate::wire::netconf::{NetConf, Settings};
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
@@ -15,9 +16,6 @@ use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
-
-/// The plugin's type in a list.
-const PLUGIN: &str = "istio-cni";
 
 /// Print the rules that a pod would get, or the reason why it gets none.
 #[derive(Args, Debug)]
@@ -226,8 +224,8 @@ fn read_config(path: &Path) -> anyhow::Result<Settings> {
         serde_json::from_str(&read(path)?).with_context(|| format!("{shown} is no network configuration in JSON"))?;
     let ours = match config.get("plugins").and_then(Value::as_array) {
         None => &config,
-        Some(plugins) => plugins.iter().find(|plugin| plugin["type"] == PLUGIN).with_context(|| {
-            format!("{shown} is a conflist without a plugin of type {PLUGIN}: name one that has it")
+        Some(plugins) => plugins.iter().find(|plugin| plugin["type"] == PLUGIN_TYPE).with_context(|| {
+            format!("{shown} is a conflist without a plugin of type {PLUGIN_TYPE}: name one that has it")
         })?,
     };
     let settings = NetConf::parse(ours.to_string().as_bytes()).and_then(|config| config.settings());

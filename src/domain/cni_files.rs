@@ -3,6 +3,9 @@
 
 use std::fmt;
 
+/// The plugin's type in a configuration, and the name of its binary.
+pub const PLUGIN_TYPE: &str = "istio-cni";
+
 /// One entry of the CNI configuration directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfFile {

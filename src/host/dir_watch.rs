@@ -6,7 +6,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tokio::io::unix::AsyncFd;
 
 /// Whatever may make a file another one. A file that is written in place is told of when its writer
@@ -106,16 +106,12 @@ impl DirWatch {
     }
 
     /// Whether every directory is watched.
-    pub fn is_complete(&self) -> bool {
+    #[cfg(test)]
+    fn is_complete(&self) -> bool {
         let mut indexes: Vec<_> = self.watched.values().collect();
         indexes.sort();
         indexes.dedup();
         indexes.len() == self.directories.len()
-    }
-
-    /// Whether a path is in, or is, one of the directories of this one.
-    pub fn concerns(path: &Path, directory: &Path) -> bool {
-        path.as_os_str().is_empty() || path.starts_with(directory)
     }
 }
 

@@ -8,6 +8,8 @@ use crate::domain::step::ErrorType;
 use crate::host::atomic_file::{self, Permissions};
 use crate::host::file_error::FileError;
 use crate::k8s::client::ApiSource;
+/// The file's name in the run directory, as the plugin looks for it.
+pub use crate::k8s::kubeconfig::FILE_NAME as KUBECONFIG;
 use crate::k8s::plugin_kubeconfig::{Options, PluginKubeconfigError, Wanted, wanted};
 use crate::ops::ports::BoxedError;
 use crate::telemetry::agent_event::AgentEvent;
@@ -17,8 +19,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// The file's name in the run directory.
-pub const KUBECONFIG: &str = "istio-cni-kubeconfig";
 /// A kubeconfig is far smaller.
 const MOST: u64 = 1 << 20;
 

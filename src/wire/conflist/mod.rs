@@ -20,8 +20,7 @@ pub use entry::PluginEntry;
 pub use names::names;
 pub use remove::remove;
 
-/// The plugin's type, and the name of its binary.
-pub const PLUGIN_TYPE: &str = "istio-cni";
+pub use crate::domain::cni_files::PLUGIN_TYPE;
 
 #[cfg(test)]
 mod cases;
