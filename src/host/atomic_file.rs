@@ -34,6 +34,15 @@ pub fn replace(path: &Path, content: &[u8], permissions: &Permissions) -> Result
     replace_if(path, content, permissions, || true)
 }
 
+/// As [`replace`], with the content that `write` puts into the file; it may be asked to do so again.
+pub fn replace_with(
+    path: &Path,
+    permissions: &Permissions,
+    write: impl Fn(&mut File) -> io::Result<()>,
+) -> Result<(), FileError> {
+    put(path, permissions, write, || true)
+}
+
 /// As [`replace`], if at the last moment `unchanged` says that what it was made from is still so.
 pub fn replace_if(
     path: &Path,
@@ -41,11 +50,20 @@ pub fn replace_if(
     permissions: &Permissions,
     unchanged: impl Fn() -> bool,
 ) -> Result<(), FileError> {
+    put(path, permissions, |file| file.write_all(content), unchanged)
+}
+
+fn put(
+    path: &Path,
+    permissions: &Permissions,
+    write: impl Fn(&mut File) -> io::Result<()>,
+    unchanged: impl Fn() -> bool,
+) -> Result<(), FileError> {
     let place = place_of(path)?;
     let failed = |source| FileError::new(&place, Action::Write, source);
     sweep(directory_of(&place));
     for attempt in 1.. {
-        let written = Temporary::beside(&place).and_then(|temporary| temporary.fill(content, permissions));
+        let written = Temporary::beside(&place).and_then(|temporary| temporary.fill(&write, permissions));
         let temporary = written.map_err(failed)?;
         if !unchanged() {
             return Err(FileError::Changed { path: place.clone(), action: Action::Write });
@@ -161,8 +179,8 @@ impl Temporary {
         }
     }
 
-    fn fill(mut self, content: &[u8], permissions: &Permissions) -> io::Result<Temporary> {
-        self.file.write_all(content)?;
+    fn fill(mut self, write: impl Fn(&mut File) -> io::Result<()>, permissions: &Permissions) -> io::Result<Temporary> {
+        write(&mut self.file)?;
         let mode = match permissions {
             Permissions::Mode(mode) => *mode,
             Permissions::Like(model, otherwise) => match std::fs::metadata(model) {

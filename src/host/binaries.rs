@@ -4,18 +4,17 @@
 
 use super::atomic_file::{self, Permissions};
 use super::file_error::FileError;
+use crate::domain::cni_files::PLUGIN_TYPE as PLUGIN;
 use crate::domain::failure::{Classify, whole};
 use crate::domain::install::{Finding, Wrong};
 use crate::domain::step::ErrorType;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-
-/// The plugin's name, in the image and on the node.
-const PLUGIN: &str = "istio-cni";
 
 /// The executables.
 pub struct Binaries {
@@ -43,6 +42,8 @@ pub enum BinariesError {
     Source { path: PathBuf, source: io::Error },
     #[error("there is no plugin {PLUGIN} in {}; set CNI_BIN_SOURCE_DIR to where it is", path.display())]
     NoPlugin { path: PathBuf },
+    #[error("there is no directory {} to put the plugin in; mount the node's (the chart's value cni.cniBinDir), or name it with CNI_BIN_TARGET_DIRS", path.display())]
+    NoTarget { path: PathBuf },
     #[error("failed file copy of {} to {}", from.display(), to.display())]
     Copy { from: PathBuf, to: PathBuf, source: FileError },
     #[error("{} cannot be removed", path.display())]
@@ -53,6 +54,7 @@ impl Classify for BinariesError {
     fn error_type(&self) -> ErrorType {
         match self {
             BinariesError::Source { .. } | BinariesError::NoPlugin { .. } => ErrorType::BinaryMissing,
+            BinariesError::NoTarget { .. } => ErrorType::Io,
             BinariesError::Copy { source, .. } | BinariesError::Remove { source, .. } => source.error_type(),
         }
     }
@@ -80,6 +82,9 @@ impl Binaries {
             Ok(names) => names,
             Err(error) => return wrong(error.error_type(), whole(&error)),
         };
+        if let Err(error) = self.check_targets() {
+            return wrong(error.error_type(), whole(&error));
+        }
         let pairs = self.targets.iter().flat_map(|target| names.iter().map(move |name| target.join(name)));
         for to in pairs {
             let from = self.source.join(to.file_name().unwrap_or_default());
@@ -98,6 +103,7 @@ impl Binaries {
     pub fn put(&self) -> Result<Vec<String>, BinariesError> {
         let mut copied = Vec::new();
         let names = self.names()?;
+        self.check_targets()?;
         self.targets.iter().for_each(|target| sweep(target, &names));
         for name in names {
             for target in &self.targets {
@@ -125,13 +131,19 @@ impl Binaries {
         Ok(removed)
     }
 
-    /// The files of the image, the plugin last: what it may need is there before it.
+    fn check_targets(&self) -> Result<(), BinariesError> {
+        let missing = self.targets.iter().find(|target| !target.is_dir());
+        missing.map_or(Ok(()), |path| Err(BinariesError::NoTarget { path: path.clone() }))
+    }
+
+    /// The files of the image, the plugin last: what it may need is there before it. A link that leads nowhere is no
+    /// file, and keeps nothing else from being installed.
     fn names(&self) -> Result<Vec<PathBuf>, BinariesError> {
         let failed = |source| BinariesError::Source { path: self.source.clone(), source };
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.source).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            if fs::metadata(entry.path()).map_err(failed)?.is_file() {
+            if fs::metadata(entry.path()).is_ok_and(|found| found.is_file()) {
                 names.push(PathBuf::from(entry.file_name()));
             }
         }
@@ -152,7 +164,7 @@ impl Binaries {
         if self.same.lock().unwrap_or_else(PoisonError::into_inner).get(to) == Some(&now) {
             return Ok(true);
         }
-        let same = have_same_bytes(File::open(from)?, File::open(to)?)?;
+        let same = have_same_bytes(&File::open(from)?, &File::open(to)?)?;
         if same {
             self.same.lock().unwrap_or_else(PoisonError::into_inner).insert(to.to_owned(), now);
         }
@@ -191,12 +203,34 @@ fn sweep(target: &Path, names: &[PathBuf]) {
 fn copy(from: &Path, to: &Path) -> Result<(), BinariesError> {
     let failed = |source| BinariesError::Source { path: from.to_owned(), source };
     let mode = fs::metadata(from).map_err(failed)?.permissions().mode() & 0o777;
-    let content = fs::read(from).map_err(failed)?;
-    let copied = atomic_file::replace(to, &content, &Permissions::Mode(mode));
+    // Also finds out, before anything is written, that it cannot be read.
+    File::open(from).map_err(failed)?;
+    let copied = atomic_file::replace_with(to, &Permissions::Mode(mode), |file| {
+        let mut source = File::open(from)?;
+        io::copy(&mut source, file)?;
+        file.sync_data()?;
+        forget(&source);
+        forget(file);
+        Ok(())
+    });
     copied.map_err(|source| BinariesError::Copy { from: from.to_owned(), to: to.to_owned(), source })
 }
 
-fn have_same_bytes(mut one: impl Read, mut other: impl Read) -> io::Result<bool> {
+/// Lets the kernel drop what it keeps of the file's content: it would count as the agent's memory, and is read again
+/// only when the file changes. What a running plugin uses stays.
+fn forget(file: &File) {
+    // It is only advice.
+    let _ = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+}
+
+fn have_same_bytes(one: &File, other: &File) -> io::Result<bool> {
+    let same = compare(one, other);
+    forget(one);
+    forget(other);
+    same
+}
+
+fn compare(mut one: impl Read, mut other: impl Read) -> io::Result<bool> {
     const PIECE: usize = 64 << 10;
     let (mut left, mut right) = (vec![0; PIECE], vec![0; PIECE]);
     loop {
@@ -225,106 +259,5 @@ fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn write(path: &Path, content: &[u8], mode: u32) {
-        fs::write(path, content).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    }
-
-    /// An image with the plugin and a tool, and two directories on the node.
-    fn node() -> (tempfile::TempDir, Binaries) {
-        let root = tempfile::tempdir().unwrap();
-        let [source, one, two] = ["source", "one", "two"].map(|name| root.path().join(name));
-        for directory in [&source, &one, &two] {
-            fs::create_dir(directory).unwrap();
-        }
-        fs::create_dir(source.join("a directory is no binary")).unwrap();
-        write(&source.join(PLUGIN), &vec![7; 200_000], 0o755);
-        write(&source.join("a-tool"), b"tool", 0o555);
-        let binaries = Binaries::new(&source, &[one, two]);
-        (root, binaries)
-    }
-
-    fn put(binaries: &Binaries) -> Vec<String> {
-        let file = |path: &String| path.rsplit_once("/").map(|(before, name)| (before.to_owned(), name.to_owned()));
-        let copied = binaries.put().unwrap();
-        let short = |(before, name): (String, String)| format!("{}/{name}", before.rsplit_once('/').unwrap().1);
-        copied.iter().filter_map(file).map(short).collect()
-    }
-
-    #[test]
-    fn every_file_is_copied_to_every_directory_once() {
-        let (root, binaries) = node();
-        assert!(binaries.look().wants_pass());
-        assert_eq!(put(&binaries), ["one/a-tool", "two/a-tool", "one/istio-cni", "two/istio-cni"]);
-        assert_eq!(binaries.look(), Finding::Right);
-        assert!(put(&binaries).is_empty());
-        let mode = fs::metadata(root.path().join("two/a-tool")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o555);
-    }
-
-    #[test]
-    fn one_byte_makes_it_another_file_even_at_the_same_time() {
-        let (root, binaries) = node();
-        put(&binaries);
-        let plugin = root.path().join("two").join(PLUGIN);
-        let before = fs::metadata(&plugin).unwrap().modified().unwrap();
-        let mut content = vec![7; 200_000];
-        content[199_999] = 8;
-        fs::write(&plugin, content).unwrap();
-        File::options().write(true).open(&plugin).unwrap().set_modified(before).unwrap();
-        assert!(binaries.look().trouble().unwrap().contains("two/istio-cni is not the image's"));
-        assert_eq!(put(&binaries), ["two/istio-cni"]);
-    }
-
-    #[test]
-    fn a_new_image_is_installed_over_the_old_one() {
-        let (root, binaries) = node();
-        put(&binaries);
-        write(&root.path().join("source").join(PLUGIN), b"new", 0o755);
-        assert_eq!(put(&binaries), ["one/istio-cni", "two/istio-cni"]);
-        assert_eq!(fs::read(root.path().join("one").join(PLUGIN)).unwrap(), b"new");
-    }
-
-    #[test]
-    fn what_killed_writers_left_is_cleared_away() {
-        let (root, binaries) = node();
-        let target = root.path().join("one");
-        for left in ["istio-cni.tmp.4711", ".istio-cni.istio-cni-0123456789abcdef.tmp"] {
-            write(&target.join(left), b"half", 0o600);
-        }
-        write(&target.join("bridge.tmp.1"), b"somebody else's", 0o600);
-        put(&binaries);
-        let mut names: Vec<_> = fs::read_dir(&target).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        names.sort();
-        assert_eq!(names, ["a-tool", "bridge.tmp.1", "istio-cni"]);
-    }
-
-    #[test]
-    fn only_the_plugin_is_removed_and_it_may_be_gone() {
-        let (root, binaries) = node();
-        put(&binaries);
-        fs::remove_file(root.path().join("one").join(PLUGIN)).unwrap();
-        let removed = binaries.remove().unwrap();
-        assert!(removed.len() == 1 && removed[0].ends_with("two/istio-cni"), "{removed:?}");
-        assert!(root.path().join("two/a-tool").exists());
-        assert!(binaries.remove().unwrap().is_empty());
-    }
-
-    #[test]
-    fn what_cannot_be_copied_is_named_with_what_to_do() {
-        let (root, binaries) = node();
-        fs::remove_file(root.path().join("source").join(PLUGIN)).unwrap();
-        let error = binaries.put().unwrap_err();
-        assert_eq!(error.error_type(), ErrorType::BinaryMissing);
-        assert!(error.to_string().contains("set CNI_BIN_SOURCE_DIR"), "{error}");
-        write(&root.path().join("source").join(PLUGIN), b"x", 0o755);
-        fs::create_dir_all(root.path().join("one").join(PLUGIN)).unwrap();
-        let error = whole(&binaries.put().unwrap_err());
-        assert!(error.contains("failed file copy") && error.contains("one/istio-cni"), "{error}");
-        fs::remove_dir_all(root.path().join("two")).unwrap();
-        assert!(binaries.look().trouble().unwrap().contains("istio-cni"));
-    }
-}
+#[path = "binaries_tests.rs"]
+mod tests;

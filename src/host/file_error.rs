@@ -42,13 +42,13 @@ pub enum FileError {
     Busy { path: PathBuf, action: Action, source: io::Error },
     #[error("{} cannot be {action}: it is a link that leads nowhere that the agent sees; mount what it leads to, or replace it by a file", .path.display())]
     Link { path: PathBuf, action: Action, source: io::Error },
-    #[error("{} cannot be {action}: it is {what}, and no file", .path.display())]
+    #[error("{} cannot be {action}: it is {what}, and no file; move it out of the way, or put a file in its place", .path.display())]
     NoFile { path: PathBuf, action: Action, what: &'static str },
-    #[error("{} is not {action}: its {bytes} bytes are more than the {limit} allowed", .path.display())]
+    #[error("{} is not {action}: its {bytes} bytes are more than the {limit} allowed; put a smaller one in its place, or remove it", .path.display())]
     TooLarge { path: PathBuf, action: Action, bytes: u64, limit: u64 },
     #[error("{} is not {action}: somebody else has changed it meanwhile, and what they wrote would be lost; it is looked at anew", .path.display())]
     Changed { path: PathBuf, action: Action },
-    #[error("{} cannot be {action}: {source}", .path.display())]
+    #[error("{} cannot be {action}: {source}; check on the node that its directory is there and that its disk is in order, it is tried again", .path.display())]
     Io { path: PathBuf, action: Action, source: io::Error },
 }
 
