@@ -16,5 +16,6 @@ mod readiness;
 mod run;
 mod server;
 mod service;
+mod socket_name;
 pub mod spool;
 mod tasks;

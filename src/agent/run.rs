@@ -10,11 +10,12 @@ use super::inflight::InFlight;
 use super::install::{Installed, Installer, Lent};
 use super::readiness::{Change, Readiness};
 use super::service::Service;
+use super::socket_name::SocketName;
 use super::spool::Drain;
 use super::tasks::{Ended, Tasks};
 use super::{http, pods, server};
 use crate::host::kernel::HostNamespaces;
-use crate::host::uds_listener::{Listener, Stopper, is_abandoned};
+use crate::host::uds_listener::{Listener, Stopper};
 use crate::k8s::cache::PodCache;
 use crate::k8s::client::ApiClient;
 use crate::k8s::lookup::{BlockingApi, Pods};
@@ -22,7 +23,6 @@ use crate::telemetry::agent_event::AgentEvent;
 use crate::telemetry::pipeline::Telemetry;
 use futures::FutureExt;
 use std::future::ready;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -30,9 +30,9 @@ use tokio::runtime::{Handle, Runtime};
 
 /// More requests than this at once are sent away: a node has fewer pods.
 const UNDER_WAY: usize = 256;
-/// How long requests under way may take after a signal. The DaemonSet's grace period is 30 s, and
-/// finding out whether it is an uninstall may take eight of them.
-const DRAIN: Duration = Duration::from_secs(15);
+/// When the requests that are still under way are given up after a signal: the DaemonSet's grace
+/// period is 30 s, and telemetry has to go out within it too.
+const END: Duration = Duration::from_secs(22);
 /// How long telemetry may take to go out at the end.
 const FLUSH: Duration = Duration::from_secs(5);
 /// How long the runtime may take to end its threads.
@@ -67,21 +67,23 @@ impl Bound {
         let mut choice = Choice::new(backend.clone(), telemetry.clone(), &running.readiness);
         let watched = pods::Watched::new(telemetry.clone(), running.readiness.condition("this node's pods"));
         tasks.spawn("pod watch", pods::watch(client.clone(), running.cache.clone(), settings.node.clone(), watched));
+        let socket = SocketName::new(running.listener.clone(), running.readiness.condition("the socket"));
         let lent = Lent {
             settings: &settings,
             client: &client,
             backend: &backend,
             log: &log,
-            listener: &running.listener,
+            socket: &socket,
             telemetry: &telemetry,
         };
         let installed = Installed::set_up(&lent, || running.readiness.condition("the installation"), &mut tasks);
-        let look = look_first(installed.as_ref());
+        let look = look_first(installed.as_ref(), socket.clone());
         if let Some(listener) = metrics {
             tasks.spawn("metrics server", http::serve(listener, http::metrics(telemetry.clone(), look.clone())));
         }
-        let (socket, successor) = (super::app::socket(&settings), Arc::new(running.listener.succession()));
-        let health_routes = http::health(running.readiness.clone(), look, move || trouble(&socket, &*successor));
+        let name = socket.clone();
+        let health_routes = http::health(running.readiness.clone(), look, move || name.look());
+        tasks.spawn("socket's name", socket.watch());
         tasks.spawn("health server", http::serve(health, health_routes));
         tasks.spawn("log level", log.watch());
         tasks.spawn("spool", Drain::new(&settings.run_dir, telemetry.clone()).run());
@@ -134,6 +136,7 @@ impl Running {
     }
 
     fn stop(self, cause: &str, installed: Option<Installed>, mut tasks: Tasks<'_>, runtime: &Runtime) {
+        let began = Instant::now();
         self.telemetry.event(AgentEvent::Stopping { cause: cause.to_owned() });
         self.readiness.stop();
         if let Some(installed) = installed {
@@ -144,7 +147,7 @@ impl Running {
         self.listener.unlink();
         drop(self.stopper);
         tasks.join_threads();
-        let left = self.under_way.drained(DRAIN);
+        let left = self.under_way.drained(END.saturating_sub(began.elapsed()));
         if left > 0 {
             self.telemetry.event(AgentEvent::DrainIncomplete { requests: left });
         }
@@ -154,11 +157,14 @@ impl Running {
 }
 
 /// What the servers wait for before they tell of readiness.
-fn look_first(installed: Option<&Installed>) -> LookFirst {
+fn look_first(installed: Option<&Installed>, socket: Arc<SocketName>) -> LookFirst {
     let installation = installed.map(|installed| installed.installation.clone());
-    Arc::new(move || match installation.clone() {
-        Some(installation) => installation.looked_at().boxed(),
-        None => ready(()).boxed(),
+    Arc::new(move || {
+        socket.look();
+        match installation.clone() {
+            Some(installation) => installation.looked_at().boxed(),
+            None => ready(()).boxed(),
+        }
     })
 }
 
@@ -177,15 +183,4 @@ fn tell_readiness(telemetry: Telemetry, started: Instant) -> impl Fn(&Change) + 
             }
         });
     }
-}
-
-/// What a restart would mend: the plugin cannot find a socket that somebody removed, nor one that
-/// another agent had taken over before it was killed. A restart makes a new one.
-fn trouble(socket: &Path, successor: &dyn Fn() -> Option<PathBuf>) -> Option<String> {
-    let shown = socket.display();
-    if !socket.exists() {
-        return Some(format!("the socket {shown} is gone; a restart makes a new one"));
-    }
-    let abandoned = successor().is_some_and(|path| is_abandoned(&path));
-    abandoned.then(|| format!("the agent that had taken over the socket {shown} is gone; a restart makes a new one"))
 }

@@ -34,6 +34,17 @@ pub struct Listener {
     stopped: UnixStream,
 }
 
+/// Who is found under a socket's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// The socket itself.
+    Ours,
+    /// Another one, behind which somebody listens.
+    Taken,
+    /// Nobody: the name is gone, or who took it is.
+    Lost,
+}
+
 /// Ends [`Listener::accept`] when it is dropped.
 pub struct Stopper {
     _held: UnixStream,
@@ -91,11 +102,19 @@ impl Listener {
         }
     }
 
-    /// Asks later, from anywhere, whether another agent has put its socket in this one's place. A
-    /// name that is gone is nobody's.
-    pub fn succession(&self) -> impl Fn() -> Option<PathBuf> + Send + Sync + use<> {
-        let (path, own) = (self.path.clone(), self.identity);
-        move || identity(&path).filter(|found| *found != own).map(|_| path.clone())
+    /// Where the socket has its name.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Who is found under the name.
+    pub fn name(&self) -> Name {
+        match identity(&self.path) {
+            None => Name::Lost,
+            Some(found) if found == self.identity => Name::Ours,
+            Some(_) if is_abandoned(&self.path) => Name::Lost,
+            Some(_) => Name::Taken,
+        }
     }
 
     /// Takes the name away, unless a successor has it by now.
@@ -109,7 +128,7 @@ impl Listener {
 
 /// Whether a socket is there at which nobody listens any more, as one that was killed leaves it. Whoever
 /// listens sees somebody come and go; never waits for them.
-pub fn is_abandoned(path: &Path) -> bool {
+fn is_abandoned(path: &Path) -> bool {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let Ok(address) = UnixAddr::new(path) else { return false };
     let Ok(socket) = socket(AddressFamily::Unix, SockType::Stream, flags, None) else { return false };
@@ -160,13 +179,24 @@ mod tests {
         let path = directory.path().join("agent.sock");
         let (first, _stop) = Listener::bind(&path).unwrap();
         let (second, _stop) = Listener::bind(&path).unwrap();
-        assert_eq!(first.succession()(), Some(path.clone()));
-        assert_eq!(second.succession()(), None);
+        assert_eq!((first.name(), second.name()), (Name::Taken, Name::Ours));
         first.unlink();
         assert!(path.exists() && !is_abandoned(&path));
         second.unlink();
         assert!(!path.exists());
-        assert_eq!(first.succession()(), None);
+        assert_eq!((first.name(), second.name()), (Name::Lost, Name::Lost));
+    }
+
+    #[test]
+    fn a_name_that_a_dead_successor_left_is_nobodys() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("agent.sock");
+        let (first, _stop) = Listener::bind(&path).unwrap();
+        let (second, _stop) = Listener::bind(&path).unwrap();
+        assert_eq!(first.name(), Name::Taken);
+        drop(second);
+        assert!(path.exists());
+        assert_eq!(first.name(), Name::Lost);
     }
 
     #[test]

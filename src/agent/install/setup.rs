@@ -8,9 +8,9 @@ use crate::agent::departure::Departing;
 use crate::agent::log_control::LogControl;
 use crate::agent::notices;
 use crate::agent::readiness::Condition;
+use crate::agent::socket_name::SocketName;
 use crate::agent::tasks::Tasks;
 use crate::domain::notice::{Notice, ObjectRef, Severity};
-use crate::host::uds_listener::Listener;
 use crate::k8s::client::ApiClient;
 use crate::k8s::events::Events;
 use crate::telemetry::pipeline::Telemetry;
@@ -28,7 +28,7 @@ pub struct Lent<'a> {
     pub client: &'a Arc<ApiClient>,
     pub backend: &'a Decision,
     pub log: &'a Arc<LogControl>,
-    pub listener: &'a Listener,
+    pub socket: &'a Arc<SocketName>,
     pub telemetry: &'a Telemetry,
 }
 
@@ -36,16 +36,17 @@ impl Installed {
     /// The installation that the settings ask for, if they do. Nothing is done yet but listening to
     /// the cluster; `ready` makes a condition of readiness.
     pub fn set_up(lent: &Lent<'_>, ready: impl FnOnce() -> Condition, tasks: &mut Tasks<'_>) -> Option<Installed> {
-        let Lent { settings, client, backend, log, listener, telemetry } = *lent;
+        let Lent { settings, client, backend, log, socket, telemetry } = *lent;
         let install = settings.install.as_ref()?;
         let (events, sender) = notices::events(client.clone(), &settings.node);
         tasks.spawn("object events", notices::send(sender, telemetry.clone()));
         let (departing, watching) = Departing::new(settings, client.clone(), telemetry.clone());
         tasks.spawn("DaemonSet watch", watching.run());
+        let socket = socket.clone();
         let around = Around {
             telemetry: telemetry.clone(),
             ready: ready(),
-            successor: Box::new(listener.succession()),
+            successor: Box::new(move || socket.successor()),
             complain: complaints(events, &settings.node),
         };
         let node = Node::new(settings, install, backend.clone(), log.clone(), telemetry.clone());
