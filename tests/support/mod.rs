@@ -19,6 +19,7 @@ mod namespace;
 mod plugin;
 mod process;
 mod programming;
+pub mod runtime_node;
 pub mod scripted_api;
 mod seccomp;
 mod traffic;

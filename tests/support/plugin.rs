@@ -160,7 +160,12 @@ fn batch_of(file: &Path) -> Batch {
 
 /// Calls the plugin with exactly this environment and standard input.
 pub fn call(environment: &[(String, String)], stdin: &[u8]) -> Answer {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_istio-cni"))
+    call_program(Path::new(env!("CARGO_BIN_EXE_istio-cni")), environment, stdin)
+}
+
+/// The same for a plugin that is somewhere else.
+pub fn call_program(program: &Path, environment: &[(String, String)], stdin: &[u8]) -> Answer {
+    let mut child = Command::new(program)
         .env_clear()
         .envs(environment.iter().map(|(key, value)| (key, value)))
         .stdin(Stdio::piped())

@@ -21,6 +21,9 @@ use tokio::sync::Notify;
 
 /// How long a probe or a scrape waits until the installation has been looked at.
 const LOOK_WITHIN: Duration = Duration::from_secs(1);
+/// The longest pause before the plugin is given a new token or new settings: nobody reverts those,
+/// and the old ones may not do for long.
+const LONGEST_FOR_NEWS: Duration = Duration::from_millis(200);
 /// How long a removal waits for a pass that is under way.
 const PASS_WITHIN: Duration = Duration::from_secs(5);
 /// How often it is looked whether the pass is over.
@@ -168,8 +171,13 @@ impl Installation {
     }
 
     /// How long to wait before the next pass.
-    pub fn pause(&self) -> Duration {
-        self.memory().pause()
+    pub fn pause(&self, reason: Option<Reason>) -> Duration {
+        let pause = self.memory().pause();
+        match reason {
+            // Without a reason it is a pause between looks, in which news may come.
+            None | Some(Reason::CredentialsRotated | Reason::SettingsChanged) => pause.min(LONGEST_FOR_NEWS),
+            _ => pause,
+        }
     }
 
     fn story(&self) -> Story {

@@ -64,7 +64,7 @@ impl Installer {
                 Some(work) if failures == 0 => Some(work.reason),
                 found => self.next(&mut watch, found, failures).await,
             };
-            tokio::time::sleep(self.installation.pause()).await;
+            tokio::time::sleep(self.installation.pause(reason)).await;
         }
     }
 
