@@ -242,3 +242,86 @@ fn a_wrong_setting_ends_the_start_with_its_name() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("CNI_CONF_NAME=\"../10.conf\" cannot be used"), "{error}");
 }
+
+#[test]
+fn an_agent_that_no_plugin_can_find_ends() {
+    let (node, api, layout) = (Node::new(), Api::start(), Layout::with_primary());
+    api.put(&daemonset());
+    let mut agent = layout.start(&node, &api, &[]);
+    ready(&mut agent);
+    fs::remove_file(node.path("agent.sock")).unwrap();
+    let (status, body) = agent.health("/readyz");
+    assert!(status == 503 && body.contains("agent.sock is gone"), "{status} {body}");
+    agent.wait_for("task socket's name ended unasked");
+    assert_eq!(agent.ended().code(), Some(1));
+    assert_eq!(layout.chain(LIST), ["bridge", "portmap", "istio-cni"], "it is no uninstall");
+}
+
+#[test]
+fn a_kubeconfig_that_cannot_be_written_does_not_keep_the_entry_out() {
+    let (node, api, layout) = (Node::new(), Api::start(), Layout::with_primary());
+    let own = node.path("own-kubeconfig");
+    node.write_kubeconfig(&format!("http://{}", api.address));
+    fs::rename(node.path("istio-cni-kubeconfig"), &own).unwrap();
+    // Something that cannot be replaced by a file.
+    fs::create_dir(node.path("istio-cni-kubeconfig")).unwrap();
+    let directories = layout.environment();
+    let mut environment: Vec<(&str, &str)> = directories.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    environment.push(("KUBECONFIG", own.to_str().unwrap()));
+    let mut agent = Agent::start_with(&node, &environment);
+    agent.wait_for("install.kubeconfig failed");
+    agent.wait_for_metric(r#"istio_cni_installs_total{result="CREATE_KUBECONFIG_FAILURE"}"#, 1.0);
+    assert_eq!(layout.chain(LIST), ["bridge", "portmap", "istio-cni"]);
+    let (status, body) = agent.health("/readyz");
+    assert!(status == 503 && body.contains("istio-cni-kubeconfig"), "{status} {body}");
+    layout.write(LIST, PRIMARY);
+    eventually("the entry", || (layout.chain(LIST).len() == 3).then_some(()));
+    fs::remove_dir(node.path("istio-cni-kubeconfig")).unwrap();
+    ready(&mut agent);
+    let written = fs::read_to_string(node.path("istio-cni-kubeconfig")).unwrap();
+    assert!(written.contains("current-context: istio-cni-context"), "{written}");
+    assert_eq!(mode(&node.path("istio-cni-kubeconfig")), 0o600);
+}
+
+#[test]
+fn a_copy_of_our_own_comes_first_and_follows_the_primary() {
+    let (node, api, layout) = (Node::new(), Api::start(), Layout::with_primary());
+    let mut agent = layout.start(&node, &api, &[("ISTIO_OWNED_CNI_CONFIG", "true")]);
+    ready(&mut agent);
+    let own = "02-istio-cni.conflist";
+    assert_eq!(layout.chain(own), ["bridge", "portmap", "istio-cni"]);
+    assert_eq!(layout.chain(LIST), ["bridge", "portmap"], "the primary's own file stays as it is");
+    assert_eq!(mode(&layout.net().join(own)), 0o600);
+    layout.write(LIST, &PRIMARY.replace("cni0", "cni1"));
+    eventually("the copy", || (layout.read(own)?["plugins"][0]["bridge"] == json!("cni1")).then_some(()));
+    // A file that a runtime takes before it lets pods start without the plugin.
+    layout.write("00-early.conflist", PRIMARY);
+    let unready = agent.wait_for("not ready any more");
+    assert!(unready["msg"].as_str().unwrap().contains("comes after 00-early.conflist"), "{unready}");
+    fs::remove_file(layout.net().join("00-early.conflist")).unwrap();
+    agent.wait_for("ready again");
+}
+
+#[test]
+fn alone_the_plugin_has_a_file_that_somebody_else_refers_to() {
+    let (node, api, layout) = (Node::new(), Api::start(), Layout::new());
+    layout.write("00-multus.conf", r#"{"cniVersion": "0.3.1", "name": "multus", "type": "multus"}"#);
+    let mut agent = layout.start(&node, &api, &[("CHAINED_CNI_PLUGIN", "false"), ("CNI_CONF_NAME", "istio-cni.conf")]);
+    ready(&mut agent);
+    assert_eq!(layout.read("istio-cni.conf").unwrap()["type"], json!("istio-cni"));
+    assert_eq!(layout.read("00-multus.conf").unwrap()["type"], json!("multus"));
+    layout.write("istio-cni.conf", r#"{"cniVersion": "0.3.1", "name": "x", "type": "bridge"}"#);
+    assert_eq!(agent.health("/readyz").0, 503);
+}
+
+#[test]
+fn multus_as_the_primary_is_chained_to_like_any_other() {
+    let (node, api, layout) = (Node::new(), Api::start(), Layout::new());
+    layout.write("00-multus.conf", r#"{"cniVersion": "0.3.1", "name": "multus-cni-network", "type": "multus"}"#);
+    layout.write(LIST, PRIMARY);
+    let mut agent = layout.start(&node, &api, &[]);
+    ready(&mut agent);
+    assert_eq!(layout.chain("00-multus.conflist"), ["multus", "istio-cni"]);
+    assert!(layout.read("00-multus.conf").is_none());
+    assert_eq!(layout.chain(LIST), ["bridge", "portmap"]);
+}
