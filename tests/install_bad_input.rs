@@ -185,7 +185,7 @@ fn a_full_disk_where_the_plugin_belongs() {
 #[test]
 fn directories_that_come_later() {
     let world = World::new();
-    for (directory, words) in [(world.layout.net(), "does not exist"), (world.layout.bin(), "bin/istio-cni")] {
+    for (directory, words) in [(world.layout.net(), "does not exist"), (world.layout.bin(), "CNI_BIN_TARGET_DIRS")] {
         let away = directory.with_extension("away");
         fs::rename(&directory, &away).unwrap();
         let agent = world.start();
