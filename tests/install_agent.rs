@@ -325,3 +325,17 @@ fn multus_as_the_primary_is_chained_to_like_any_other() {
     assert!(layout.read("00-multus.conf").is_none());
     assert_eq!(layout.chain(LIST), ["bridge", "portmap"]);
 }
+
+#[test]
+fn a_copy_that_is_wanted_no_more_goes_once_the_plugin_is_in_the_primary() {
+    let (node, api, layout) = (Node::new(), Api::start(), Layout::with_primary());
+    api.put(&daemonset());
+    let mut agent = layout.start(&node, &api, &[("ISTIO_OWNED_CNI_CONFIG", "true")]);
+    ready(&mut agent);
+    assert!(agent.stop().success());
+    assert!(layout.read("02-istio-cni.conflist").is_some());
+    let mut agent = layout.start(&node, &api, &[]);
+    ready(&mut agent);
+    assert_eq!(layout.chain(LIST), ["bridge", "portmap", "istio-cni"]);
+    assert!(layout.read("02-istio-cni.conflist").is_none());
+}

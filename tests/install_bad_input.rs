@@ -280,20 +280,16 @@ fn a_token_that_vanishes_for_a_while() {
 }
 
 #[test]
-fn a_successor_that_is_killed_makes_the_first_say_that_a_restart_helps() {
+fn a_successor_that_is_killed_makes_the_first_end_for_a_restart() {
     let world = World::new();
     let mut first = world.start_ready();
     let second = world.start_ready();
     first.wait_for("this one installs and removes nothing any more");
     healthy(&first);
     second.kill();
-    let (status, body) = eventually("a first that wants to be restarted", || {
-        Some(first.health("/healthz")).filter(|(status, _)| *status == 503)
-    });
-    assert!(status == 503 && body.contains("agent.sock") && body.contains("restart"), "{body}");
-    unready_for(&first, &["another agent has taken over the socket"]);
-    // What the kubelet does then.
-    assert!(first.stop().success());
+    // Nobody finds the first one any more, so it ends, and the kubelet starts another.
+    first.wait_for("agent.sock is gone; a restart makes a new one");
+    assert_eq!(first.ended().code(), Some(1));
     let next = world.start_ready();
     healthy(&next);
     chained(&world.layout);
@@ -310,11 +306,9 @@ fn another_directory_in_the_configuration_directorys_place() {
     fs::rename(&next, &net).unwrap();
     eventually("the entry in the new directory", || (world.layout.chain(LIST) == CHAIN).then_some(()));
     becomes_ready(&agent);
-    // The new one is watched too, sooner than the next look that time brings.
+    // The new one is looked after too.
     world.layout.write(LIST, PRIMARY);
-    let start = Instant::now();
     eventually("the entry again", || (world.layout.chain(LIST) == CHAIN).then_some(()));
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     chained(&world.layout);
 }
 

@@ -44,12 +44,12 @@ const FLAGS: &[Flag] = &[
     text("kube-ca-file", "KUBE_CA_FILE", "CA of the API server [the service account's]"),
     text("node-name", "KUBERNETES_NODE_NAME", "Node whose pods are served [NODE_NAME, or the host's name]"),
     text("monitoring-port", "MONITORING_PORT", "Port of /metrics; 0 or less for none, auto for any [15014]"),
-    text("health-port", "HEALTH_PORT", "Port of /healthz and /readyz; 0 for any [8000]"),
+    text("health-port", "HEALTH_PORT", "Port of /healthz and /readyz; 0 or auto for any [8000]"),
     text("redirect-backend", "REDIRECT_BACKEND", "What programs the rules: auto, nftables or iptables [auto]"),
     text(
         "log_output_level",
         "LOG_OUTPUT_LEVEL",
-        "Level, or scope:level,...; scopes default, cni-agent, cni-plugin, all",
+        "none, fatal, error, warn, info or debug, or scope:level,...; scopes default, cni-agent, cni-plugin, all [info]",
     ),
     switch("log_as_json", "LOG_AS_JSON", "Log JSON lines"),
     switch("skip-install", "SKIP_INSTALL", "Install nothing on the node; only serve the plugin [false]"),
@@ -70,10 +70,10 @@ const FLAGS: &[Flag] = &[
     text(
         "istio-owned-cni-config-filename",
         "ISTIO_OWNED_CNI_CONFIG_FILENAME",
-        "That copy's file [02-istio-cni.conflist]",
+        "File of the copy of --istio-owned-cni-config [02-istio-cni.conflist]",
     ),
     text("plugin-kubeconfig", "PLUGIN_KUBECONFIG", "The plugin's own way to the API server: file or none [file]"),
-    text("kubeconfig-mode", "KUBECONFIG_MODE", "Mode of that file [0600]"),
+    text("kubeconfig-mode", "KUBECONFIG_MODE", "Mode of the plugin's kubeconfig [0600]"),
     switch("cni-conf-group-read", "CNI_CONF_GROUP_READ", "Let the group read configuration files of ours [false]"),
     switch("skip-tls-verify", "SKIP_TLS_VERIFY", "Let the plugin trust any API server [false]"),
     text("ztunnel-uds-address", "ZTUNNEL_UDS_ADDRESS", ""),
@@ -110,7 +110,7 @@ const AFTER_HELP: &str = "Examples:
   istio-cni-otel agent --redirect-backend nftables --log_output_level cni-agent:debug --log_as_json
 
 Every flag can be given in the environment too, in upper case with underscores (--node-name as
-KUBERNETES_NODE_NAME); a flag wins. Also read: POD_NAME, POD_NAMESPACE, EXCLUDE_NAMESPACES,
+KUBERNETES_NODE_NAME); a flag wins. Also read: POD_NAME, POD_NAMESPACE, EXCLUDE_NAMESPACES, PLUGIN_*,
 NATIVE_NFTABLES, K8S_CLUSTER_NAME and OpenTelemetry's OTEL_* variables. The other flags of Istio's
 install-cni are accepted. The file log-level in the run directory, in the form of
 --log_output_level, sets the levels while the agent runs. SIGUSR1 makes the running agent log at

@@ -67,7 +67,7 @@ agent_events! {
         = "istio_cni.agent.unready", Warn, "not ready any more: {reason}";
     /// Everything is as it should be again.
     ReadyAgain { reason: String = READY_REASON }
-        = "istio_cni.agent.ready_again", Info, "ready again; it was not because of: {reason}";
+        = "istio_cni.agent.ready_again", Info, "ready again; what was missing until now: {reason}";
     /// The plugin cannot be put into the node's network configuration yet.
     InstallWaiting { path: String = FILE_PATH, problem: String = EXCEPTION_MESSAGE }
         = "istio_cni.install.waiting", Warn, "Waiting for CNI network config file to be written in {path}...: {problem}";

@@ -29,6 +29,8 @@ pub struct InstallSettings {
     pub net_dir: PathBuf,
     /// How the plugin gets into it.
     pub placement: Placement,
+    /// The copy that an agent with a copy of its own would have made, unless this is one.
+    pub former_copy: Option<String>,
     /// The mode of configuration files that are the agent's own.
     pub conf_mode: u32,
     /// `KUBERNETES_SERVICE_PROTOCOL`: how the plugin speaks to the API server.
@@ -65,11 +67,19 @@ pub fn read(lookup: Lookup<'_>) -> Result<Option<InstallSettings>, SettingError>
         return Ok(None);
     }
     let group_read = boolean(lookup, "CNI_CONF_GROUP_READ")?;
+    let source = directory(lookup, "CNI_BIN_SOURCE_DIR", "/opt/cni/bin")?;
+    let (placement, copy) = (place(lookup)?, copy_name(lookup)?);
+    let is_former = match &placement {
+        Placement::Owned { .. } => false,
+        Placement::Chained { file } => file.as_ref() != Some(&copy),
+        Placement::Standalone { file } => *file != copy,
+    };
     Ok(Some(InstallSettings {
-        source: directory(lookup, "CNI_BIN_SOURCE_DIR", "/opt/cni/bin")?,
-        targets: targets(lookup)?,
+        targets: targets(lookup, &source)?,
+        source,
         net_dir: directory(lookup, "MOUNTED_CNI_NET_DIR", "/host/etc/cni/net.d")?,
-        placement: place(lookup)?,
+        placement,
+        former_copy: is_former.then_some(copy),
         conf_mode: if group_read { 0o640 } else { 0o600 },
         protocol: protocol(lookup)?,
         credentials: credentials(lookup)?,
@@ -104,7 +114,7 @@ impl InstallSettings {
     }
 }
 
-fn targets(lookup: Lookup<'_>) -> Result<Vec<PathBuf>, SettingError> {
+fn targets(lookup: Lookup<'_>, source: &Path) -> Result<Vec<PathBuf>, SettingError> {
     const KEY: &str = "CNI_BIN_TARGET_DIRS";
     let given = match lookup(KEY) {
         None => vec!["/host/opt/cni/bin".to_owned()],
@@ -117,22 +127,36 @@ fn targets(lookup: Lookup<'_>) -> Result<Vec<PathBuf>, SettingError> {
     }
     let mut targets: Vec<PathBuf> = given.into_iter().map(PathBuf::from).collect();
     targets.dedup();
+    // What is removed at the end must not be what it was copied from.
+    if targets.iter().any(|target| target == source) {
+        let allowed = "other directories than CNI_BIN_SOURCE_DIR, which the plugin is copied from";
+        return Err(SettingError { key: KEY, value: given_text(&targets), allowed });
+    }
     Ok(targets)
+}
+
+fn given_text(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(",")
+}
+
+/// What the copy is called, whether it is made or not.
+fn copy_name(lookup: Lookup<'_>) -> Result<String, SettingError> {
+    let given = match lookup(OWNED_NAME) {
+        Some(_) => file_name(lookup, OWNED_NAME)?,
+        None => file_name(lookup, OWNED_NAME_OF_CHART)?,
+    };
+    Ok(given.unwrap_or_else(|| OWNED.to_owned()))
 }
 
 fn place(lookup: Lookup<'_>) -> Result<Placement, SettingError> {
     let named = file_name(lookup, "CNI_CONF_NAME")?;
-    let owned = match lookup(OWNED_NAME) {
-        Some(_) => file_name(lookup, OWNED_NAME)?,
-        None => file_name(lookup, OWNED_NAME_OF_CHART)?,
-    };
     if !boolean_or(lookup, "CHAINED_CNI_PLUGIN", true)? {
         return Ok(Placement::Standalone { file: named.unwrap_or_else(|| STANDALONE.to_owned()) });
     }
     if !boolean(lookup, "ISTIO_OWNED_CNI_CONFIG")? {
         return Ok(Placement::Chained { file: named });
     }
-    Ok(Placement::Owned { file: owned.unwrap_or_else(|| OWNED.to_owned()), primary: named })
+    Ok(Placement::Owned { file: copy_name(lookup)?, primary: named })
 }
 
 /// A plain file name; none when it is absent or empty.

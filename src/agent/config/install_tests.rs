@@ -53,6 +53,15 @@ fn the_switches_say_how_the_plugin_gets_in() {
 }
 
 #[test]
+fn a_copy_that_is_not_wanted_is_an_earlier_installations() {
+    let former = |pairs: &[(&str, &str)]| read(pairs).unwrap().former_copy;
+    assert_eq!(former(&[]).as_deref(), Some("02-istio-cni.conflist"));
+    assert_eq!(former(&[("ISTIO_OWNED_CNI_CONFIG_FILENAME", "01-x.conflist")]).as_deref(), Some("01-x.conflist"));
+    assert_eq!(former(&[("ISTIO_OWNED_CNI_CONFIG", "true")]), None);
+    assert_eq!(former(&[("CNI_CONF_NAME", "02-istio-cni.conflist")]), None, "it is meant as the primary");
+}
+
+#[test]
 fn several_directories_may_get_the_plugin() {
     let targets = read(&[("CNI_BIN_TARGET_DIRS", "/host/opt/cni/bin, /host/secondary")]).unwrap().targets;
     assert_eq!(targets, [PathBuf::from("/host/opt/cni/bin"), PathBuf::from("/host/secondary")]);
@@ -76,6 +85,7 @@ fn a_wrong_value_names_key_value_and_what_is_allowed() {
         ("CNI_CONF_NAME", "../10-a.conf", "the name of a file"),
         ("MOUNTED_CNI_NET_DIR", "etc/cni", "the absolute path of a directory"),
         ("CNI_BIN_TARGET_DIRS", "opt/cni", "a comma list of absolute paths"),
+        ("CNI_BIN_TARGET_DIRS", "/opt/cni/bin", "other directories than CNI_BIN_SOURCE_DIR"),
         ("PLUGIN_KUBECONFIG", "maybe", "file or none"),
         ("CHAINED_CNI_PLUGIN", "yes", "true or false"),
         ("PLUGIN_STATUS_MODE", "loud", "lenient or strict"),

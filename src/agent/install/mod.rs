@@ -1,6 +1,7 @@
 //! The plugin on the node: put there, looked after and, when the node is left for good, taken away.
 
 mod credentials;
+mod former;
 mod installation;
 mod leave;
 mod network;

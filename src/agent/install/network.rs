@@ -3,7 +3,7 @@
 use super::network_error::NetworkError;
 use super::said::Said;
 use crate::agent::config::install::InstallSettings;
-use crate::domain::cni_files::{ConfFile, Decision, Placement, Reason as Fault, Skipped, Verdict, Write};
+use crate::domain::cni_files::{ConfFile, Decision, Placement, Reason as Fault, Removal, Skipped, Verdict, Write};
 use crate::domain::failure::{Classify, whole};
 use crate::domain::install::{Finding, Reason, Wrong};
 use crate::domain::step::ErrorType;
@@ -34,18 +34,29 @@ pub struct Known {
     warnings: Said,
 }
 
+/// A decision, with what it was made from.
+struct Decided {
+    files: Vec<ConfFile>,
+    decision: Decision,
+    /// The copy of an earlier installation, which was left out.
+    copy: Option<String>,
+}
+
 impl Network {
     /// Looks whether the entry stands where it should.
     pub fn look(&self, entry: &PluginEntry) -> Finding {
-        let decision = match self.decide(entry) {
-            Ok((_, decision)) => decision,
+        let Decided { decision, copy, .. } = match self.decide(entry) {
+            Ok(decided) => decided,
             Err(error @ ConfDirError::Missing { .. }) => return Finding::Waiting(whole(&error)),
             Err(error) => return wrong(error.error_type(), whole(&error), false),
         };
         match decision.verdict {
             Verdict::Valid { file } => {
                 self.known().placed = Some((file, entry.clone()));
-                decision.bypassed.map_or(Finding::Right, Finding::Waiting)
+                match (copy, decision.bypassed) {
+                    (Some(copy), _) => wrong(ErrorType::InstallDrifted, Network::copy_is_in_the_way(&copy), false),
+                    (None, bypassed) => bypassed.map_or(Finding::Right, Finding::Waiting),
+                }
             }
             Verdict::Wait { sentence, .. } => Finding::Waiting(with_skipped(sentence, &decision.skipped)),
             Verdict::Write(write) => self.judge(&write, entry),
@@ -85,17 +96,21 @@ impl Network {
     }
 
     fn put_once(&self, entry: &PluginEntry) -> Result<Vec<String>, NetworkError> {
-        let (files, decision) = self.decide(entry).map_err(NetworkError::Directory)?;
-        match decision.verdict {
-            Verdict::Valid { .. } => Ok(Vec::new()),
+        let Decided { files, decision, copy } = self.decide(entry).map_err(NetworkError::Directory)?;
+        let mut changed = match decision.verdict {
+            Verdict::Valid { .. } => Vec::new(),
             Verdict::Wait { why, sentence } => {
-                Err(NetworkError::Waits { why, sentence: with_skipped(sentence, &decision.skipped) })
+                return Err(NetworkError::Waits { why, sentence: with_skipped(sentence, &decision.skipped) });
             }
             Verdict::Write(write) => {
                 self.directory().write(&write, &files, self.settings.conf_mode).map_err(NetworkError::Write)?;
-                Ok(vec![self.shown(&write.file)])
+                vec![self.shown(&write.file)]
             }
+        };
+        if let Some(copy) = copy {
+            changed.push(self.remove_copy(&copy)?);
         }
+        Ok(changed)
     }
 
     /// Takes the entry out of every file that it is in; one that resists keeps it in no other.
@@ -106,9 +121,9 @@ impl Network {
             listed => listed.map_err(NetworkError::Directory)?,
         };
         let (mut removed, mut failures) = (Vec::new(), Vec::new());
-        for removal in conflist::remove(&files, placement) {
+        for removal in self.removals_with_copy(&files) {
             match directory.remove(&removal, &files) {
-                Ok(()) => removed.push(self.shown(removal.file())),
+                Ok(()) => removed.push(self.shown_removal(&removal)),
                 Err(failure) => failures.push(failure),
             }
         }
@@ -134,9 +149,11 @@ impl Network {
         ConfDir::new(&self.settings.net_dir)
     }
 
-    fn decide(&self, entry: &PluginEntry) -> Result<(Vec<ConfFile>, Decision), ConfDirError> {
+    fn decide(&self, entry: &PluginEntry) -> Result<Decided, ConfDirError> {
         let (directory, placement) = (&self.settings.net_dir, &self.settings.placement);
-        let files = self.directory().list(placement)?;
+        let mut files = self.directory().list(placement)?;
+        let copy = self.former_copy(&files);
+        files.retain(|file| Some(&file.name) != copy.as_ref());
         let mut known = self.known();
         let before = known.placed.as_ref().map(|(file, _)| file.clone());
         let decision = conflist::decide(&files, placement, entry, before.as_deref());
@@ -151,7 +168,15 @@ impl Network {
         for (path, problem) in warnings {
             self.telemetry.event(AgentEvent::InstallDoubtful { path, problem });
         }
-        Ok((files, decision))
+        Ok(Decided { files, decision, copy })
+    }
+
+    fn shown_removal(&self, removal: &Removal) -> String {
+        let path = self.shown(removal.file());
+        match removal {
+            Removal::Rewrite { .. } => format!("the plugin's entry in {path}"),
+            Removal::Delete { .. } => path,
+        }
     }
 
     fn shown(&self, file: &str) -> String {

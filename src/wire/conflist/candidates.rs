@@ -56,7 +56,7 @@ impl<'a> Directory<'a> {
         let Some(named) = named else {
             let mut others = self.candidates.iter().filter(|candidate| Some(candidate.file.as_str()) != except);
             return others.find(|candidate| !candidate.list.is_ours_alone()).cloned().ok_or_else(|| {
-                let sentence = "no usable network configuration (*.conf, *.conflist) of a primary CNI plugin is there yet: it is installed as soon as the primary plugin has written one";
+                let sentence = "no usable network configuration (*.conf, *.conflist) of a primary CNI plugin is there yet: ours is chained to it as soon as the primary plugin has written one";
                 (Obstacle::NoPrimary, sentence.to_owned())
             });
         };
@@ -64,7 +64,7 @@ impl<'a> Directory<'a> {
         let allowed = names.into_iter().flatten().filter(|name| Some(name.as_str()) != except);
         let Some(file) = allowed.filter_map(|name| self.file(&name)).next() else {
             let sentence = format!(
-                "the primary network configuration {named}, which CNI_CONF_NAME names, is not there yet: it is installed as soon as it is"
+                "the primary network configuration {named}, which CNI_CONF_NAME names, is not there yet: the plugin is chained to it as soon as it is"
             );
             return Err((Obstacle::NamedMissing, sentence));
         };
