@@ -47,7 +47,7 @@ lint: have-cargo ## Format, clippy, the fuzz targets, licences and sources of th
 	@tests/deny.sh
 
 .PHONY: bench
-bench: build ## Prints medians and ratios of an ADD, measured in one run
+bench: build ## Prints what an ADD and an agent cost: medians and ratios, measured in one run
 	cargo rustc --locked --release --example empty -- $(STATIC)
 	cargo run --quiet --locked --release --example bench -- $(abspath $(RELEASE))
 

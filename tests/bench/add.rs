@@ -1,4 +1,4 @@
-//! `make bench`: what one ADD costs, as medians and ratios taken in one run on one machine.
+//! `make bench`: what one ADD costs, and an agent's life, as medians and ratios taken in one run on one machine.
 //!
 //! The ways are measured in turn, round by round, so that a busy moment hits all of them alike.
 //! `BENCH_ROUNDS` sets the number of rounds (40), `REFERENCE_PLUGIN` names a plugin to compare with.
@@ -10,40 +10,57 @@
     reason = "a measure that cannot be taken ends the run; it prints its table"
 )]
 
+mod agent;
+mod api;
+mod life;
 mod measure;
+mod node;
+mod objects;
+mod server;
 mod way;
 mod world;
 
+use agent::Agent;
+use api::Api;
 use istio_cni_otel::domain::decision::{Decision, decide};
 use istio_cni_otel::domain::ruleset::build;
 use istio_cni_otel::host::nftables::Nftables;
 use istio_cni_otel::k8s::pod::Pod;
+use life::Life;
 use measure::{Cost, Measure, resident_kib, run};
+use server::Server;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use way::{FLOOR, REFERENCES, Run, SILENT, TOLD, Way, ms, report};
-use world::{Agent, Netns, Server, inside, run_dir};
+use world::{Netns, inside, run_dir};
+
+/// How many pods start on one node, and how many it has then.
+const BURST: usize = 250;
 
 fn main() {
     let Some(binaries) = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).map(PathBuf::from) else {
-        println!("usage: add DIRECTORY-OF-BINARIES (make bench gives it)");
+        println!("usage: bench DIRECTORY-OF-BINARIES (make bench gives it)");
         return;
     };
     let rounds = std::env::var("BENCH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(40);
     let temp = tempfile::tempdir().expect("a directory");
-    let bench = Bench { binaries, temp: temp.path().to_owned(), api: Server::api(250), rounds };
+    let bench = Bench { binaries, temp: temp.path().to_owned(), api: Api::start(BURST, BURST), rounds };
     println!("{rounds} rounds, {} CPUs\n", std::thread::available_parallelism().map_or(0, usize::from));
     bench.single();
     bench.burst();
     bench.memory();
+    let life = Life { binaries: &bench.binaries, temp: &bench.temp };
+    life.starts(&bench.api, rounds);
+    life.idle();
+    bench.sizes();
 }
 
 struct Bench {
     binaries: PathBuf,
     temp: PathBuf,
-    api: Server,
+    api: Api,
     rounds: usize,
 }
 
@@ -90,7 +107,7 @@ impl Bench {
 
     /// The rules of the sample pod in one transaction, after an empty program: nobody is faster.
     fn floor(&self, measure: Measure) -> Cost {
-        let pod: Pod = serde_json::from_value(world::pod(0)).expect("the sample pod");
+        let pod: Pod = serde_json::from_value(objects::pod(0)).expect("the sample pod");
         let Ok(Decision::Enroll(settings)) = decide(&pod.into_facts()) else { panic!("the sample pod is meshed") };
         let rules = build(&settings, &["10.1.0.5".parse().expect("an address")]).expect("rules");
         let program = run(&mut Command::new(self.binaries.join("examples/empty")), b"", measure);
@@ -102,7 +119,7 @@ impl Bench {
 
     fn iptables_restore(&self, measure: Measure) -> Cost {
         let pod = self.temp.join("pod.json");
-        std::fs::write(&pod, world::pod(0).to_string()).expect("a file");
+        std::fs::write(&pod, objects::pod(0).to_string()).expect("a file");
         let rules = Command::new(self.tool())
             .args(["rules", "--backend", "iptables", "--family", "v4", "--pod"])
             .arg(&pod)
@@ -124,16 +141,15 @@ impl Bench {
 
     /// 250 pods start on one node, 64 at once.
     fn burst(&self) {
-        const PODS: usize = 250;
         const AT_ONCE: usize = 64;
         let directory = run_dir(&self.temp, "burst", &self.api);
         let _agent = Agent::start(&self.tool(), &directory, &[("OTEL_SDK_DISABLED", "true")]);
         let plugin = self.binaries.join("istio-cni");
-        println!("{PODS} ADDs, {AT_ONCE} at once");
-        let ours = self.rush(PODS, AT_ONCE, &plugin, &directory, "{}", "through the agent");
+        println!("{BURST} ADDs, {AT_ONCE} at once");
+        let ours = self.rush(BURST, AT_ONCE, &plugin, &directory, "{}", "through the agent");
         if let Some(reference) = std::env::var_os("REFERENCE_PLUGIN").map(PathBuf::from) {
             for (name, extra) in references() {
-                let theirs = self.rush(PODS, AT_ONCE, &reference, &directory, extra, name);
+                let theirs = self.rush(BURST, AT_ONCE, &reference, &directory, extra, name);
                 println!("  {:<42} {:>8.1} times ours", "", theirs.as_secs_f64() / ours.as_secs_f64());
             }
         }
@@ -141,7 +157,7 @@ impl Bench {
     }
 
     fn rush(&self, pods: usize, at_once: usize, plugin: &Path, directory: &Path, extra: &str, name: &str) -> Duration {
-        let before = self.api.requests.load(Ordering::Relaxed);
+        let before = self.api.total();
         let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let ready = std::sync::Barrier::new(at_once + 1);
         let config = configuration(directory, extra);
@@ -163,23 +179,28 @@ impl Bench {
             Instant::now()
         })
         .elapsed();
-        let asked = self.api.requests.load(Ordering::Relaxed) - before;
+        let asked = self.api.total() - before;
         println!("  {name:<42} {:>8}, {} failed, {asked} API requests", ms(took), failed.load(Ordering::Relaxed));
         took
     }
 
     /// Resident memory of an agent that is ready and knows no pod, and of one that knows 250.
     fn memory(&self) {
-        let none = Server::api(0);
-        for (api, pods) in [(&none, 0), (&self.api, 250)] {
+        let none = Api::start(0, 0);
+        for (api, pods) in [(&none, 0), (&self.api, BURST)] {
             let directory = run_dir(&self.temp, &format!("memory-{pods}"), api);
             let agent = Agent::start(&self.tool(), &directory, &[]);
             println!(
-                "agent's resident memory with {pods:>3} pods: {:.1} MB, ready in {}",
+                "agent's resident memory with {pods:>3} pods, without installation: {:.1} MB, ready in {}",
                 resident_kib(agent.pid()) as f64 / 1024.0,
                 ms(agent.ready_in)
             );
         }
+        println!();
+    }
+
+    /// What has to be brought to a node.
+    fn sizes(&self) {
         for name in ["istio-cni", "istio-cni-otel"] {
             let bytes = std::fs::metadata(self.binaries.join(name)).map_or(0, |metadata| metadata.len());
             println!("{name}: {:.1} MB", bytes as f64 / 1e6);
@@ -197,7 +218,7 @@ fn command(plugin: &Path, netns: &str, n: usize) -> Command {
     let mut command = Command::new(plugin);
     let arguments = format!(
         "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-{n};K8S_POD_INFRA_CONTAINER_ID=cafe;K8S_POD_UID={}",
-        world::uid(n)
+        objects::uid(n)
     );
     command
         .env_clear()
