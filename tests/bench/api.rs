@@ -42,6 +42,11 @@ struct Target {
 impl Api {
     /// A cluster of so many pods, of which `ours` are this node's.
     pub fn start(all: usize, ours: usize) -> Api {
+        Api::hurried(all, ours, 1)
+    }
+
+    /// The same, but each watch ends `times` as early as it asks for.
+    pub fn hurried(all: usize, ours: usize, times: u32) -> Api {
         let asked = Arc::<Mutex<Requests>>::default();
         let counted = Arc::clone(&asked);
         let collections: BTreeMap<&str, Vec<Value>> =
@@ -51,7 +56,7 @@ impl Api {
             *counted.lock().unwrap_or_else(PoisonError::into_inner).entry(target.asked.clone()).or_default() += 1;
             let objects = collections.get(target.asked.resource.as_str());
             match (target.asked.verb.as_str(), objects) {
-                ("watch", Some(objects)) => target.watch(objects, stream),
+                ("watch", Some(objects)) => target.watch(objects, times, stream),
                 ("list", Some(objects)) => respond(stream, "200 OK", &target.list(objects)),
                 ("get", Some(objects)) => target.get(objects, stream),
                 _ => respond(stream, "404 Not Found", &missing()),
@@ -126,7 +131,7 @@ impl Target {
 
     /// What is there, if that is asked for too; then nothing until the watch's time is over or the client
     /// hangs up.
-    fn watch(&self, objects: &[Value], stream: &mut TcpStream) -> bool {
+    fn watch(&self, objects: &[Value], times: u32, stream: &mut TcpStream) -> bool {
         let mut text = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n".to_owned();
         if self.query.get("sendInitialEvents").is_some_and(|value| value == "true") {
             for object in self.wanted(objects) {
@@ -136,7 +141,8 @@ impl Target {
                 "metadata": {"resourceVersion": VERSION, "annotations": {"k8s.io/initial-events-end": "true"}}}});
             text += &format!("{mark}\n");
         }
-        let limit = self.asked.seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs);
+        let limit =
+            self.asked.seconds.filter(|seconds| *seconds > 0).map(|seconds| Duration::from_secs(seconds) / times);
         let _ = stream.set_read_timeout(limit);
         let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.read(&mut [0; 1]));
         false

@@ -1,6 +1,7 @@
 //! What an agent's life costs: how long it starts, without and with an installation, and what it holds and
 //! asks while nothing happens.
 
+use super::BURST;
 use super::agent::Agent;
 use super::api::{Api, Requests};
 use super::measure::{median, resident_kib};
@@ -17,6 +18,9 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// How long an agent is left alone to see what it does then.
 const IDLE: Duration = Duration::from_secs(15);
 const HOUR: f64 = 3600.0;
+/// So much earlier the watches of one agent end, so that its idle time has an hour's watches. Its pauses
+/// between them are as long as ever, which makes it a few less.
+const HURRY: u32 = 3600 / IDLE.as_secs() as u32;
 
 /// Agents of these binaries, in directories of their own.
 pub struct Life<'a> {
@@ -38,6 +42,7 @@ impl Life<'_> {
             took[1].push(self.installing(&node).ready_in);
             // The agent has ended in between, and has left everything there.
             took[2].push(self.installing(&node).ready_in);
+            node.remove();
         }
         println!("{:<36} {:>11} {:>22}", "start to ready (medians)", "wall", "x without installation");
         let without = median(&took[0]).as_secs_f64();
@@ -46,23 +51,30 @@ impl Life<'_> {
             let wall = median(took);
             println!("{name:<36} {:>11} {:>22.2}", ms(wall), wall.as_secs_f64() / without);
         }
-        println!("{rounds} starts of each, {} pods of this node\n", super::BURST);
+        println!("{rounds} starts of each, {} pods of this node\n", BURST);
     }
 
     /// Resident memory and requests of agents that install, then idle: with no pods, with this node's, and
     /// with this node's among those of a cluster.
     pub fn idle(&self) {
-        let cases = [(0, 0), (250, 250), (5000, 250)];
-        let lives: Vec<Idle> = cases.into_iter().map(|(all, ours)| Idle::start(self, all, ours)).collect();
+        let cases = [(0, 0), (BURST, BURST), (5000, BURST)];
+        let lives: Vec<Idle> =
+            cases.into_iter().map(|(all, ours)| Idle::start(self, Api::start(all, ours), all, ours)).collect();
+        let api = Api::hurried(BURST, BURST, HURRY);
+        let node = Node::new(self.temp, "hurried", self.binaries, &api);
+        let _hurried = self.installing(&node);
         std::thread::sleep(SETTLED);
+        let hour_begun = api.asked();
         let begun: Vec<Requests> = lives.iter().map(|life| life.api.asked()).collect();
         std::thread::sleep(IDLE);
+        let hour_ended = api.asked();
         let later: Vec<Requests> = lives.iter().map(|life| life.api.asked()).collect();
         report_memory(&lives);
         for ((life, begun), later) in lives.iter().zip(&begun).zip(&later) {
             report_requests(life, begun, later);
         }
-        println!();
+        println!("an hour's watches measured in {} s (each ended {HURRY} times as early)", IDLE.as_secs());
+        println!("  measured:                      {}\n", told(&less(&hour_ended, &hour_begun)));
     }
 
     fn installing(&self, node: &Node) -> Agent {
@@ -89,8 +101,7 @@ struct Idle {
 }
 
 impl Idle {
-    fn start(life: &Life<'_>, all: usize, ours: usize) -> Idle {
-        let api = Api::start(all, ours);
+    fn start(life: &Life<'_>, api: Api, all: usize, ours: usize) -> Idle {
         let node = Node::new(life.temp, &format!("idle-{all}"), life.binaries, &api);
         let agent = life.installing(&node);
         let until_ready = api.asked();

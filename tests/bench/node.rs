@@ -58,6 +58,11 @@ impl Node {
         last.is_some_and(|plugin| plugin["type"] == "istio-cni") && files.iter().all(|file| file.exists())
     }
 
+    /// Takes it away: many nodes with a plugin each are much for a temporary directory.
+    pub fn remove(self) {
+        fs::remove_dir_all(&self.root).expect("a directory that is ours");
+    }
+
     fn source(&self) -> PathBuf {
         self.root.join("image/opt/cni/bin")
     }
