@@ -54,7 +54,9 @@ fn what_the_plugin_tells_is_what_the_registry_says() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 
     let told: BTreeSet<String> = spans.map(|span| span.name.clone()).collect();
-    let all: BTreeSet<String> = registry.of("span").into_keys().collect();
+    // Installations are the agent's to tell (tests/trace_install.rs).
+    let is_a_calls = |name: &String| !name.starts_with("install") && !name.starts_with("uninstall");
+    let all: BTreeSet<String> = registry.of("span").into_keys().filter(is_a_calls).collect();
     let never: Vec<&String> = all.difference(&told).collect();
     // A gc, a status and a del without anything to say leave no file.
     assert!(never.iter().all(|name| ["cni.gc", "cni.status", "cni.del"].contains(&name.as_str())), "{never:?}");

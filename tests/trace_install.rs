@@ -5,6 +5,8 @@
 
 #[path = "support/otlp.rs"]
 mod otlp;
+#[path = "support/registry.rs"]
+mod registry;
 mod support;
 #[path = "trace/told.rs"]
 mod told;
@@ -70,6 +72,11 @@ install (agent) istio_cni.install.reason=conflist_changed istio_cni.install.resu
   install.verify (agent)
 ",
     );
+    let registry = registry::Registry::read();
+    let mut wrong: Vec<String> = told.spans.iter().flat_map(|(_, span)| registry.span(span)).collect();
+    wrong.extend(told.logs.iter().flat_map(|(_, log)| registry.log(log)));
+    wrong.extend(told.metrics.iter().flat_map(|metric| registry.metric(metric)));
+    assert!(wrong.is_empty(), "{wrong:#?}");
     let done: Vec<&str> = told.logs.iter().map(|(_, log)| log.event_name.as_str()).collect();
     assert_eq!(done.iter().filter(|name| **name == "istio_cni.install.done").count(), 2);
     assert_eq!(told.counter("istio_cni_installs_total", &[("result", "SUCCESS")]), Some(2.0));
