@@ -12,9 +12,12 @@ mod support;
 
 use cni_tools::{Containerd, cnitool_accepts};
 use scene::{Installer, KUBECONFIG_MODE, Scene, old_plugin, plugin};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::HashSet;
+use std::fs;
+use std::io::Write;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use support::layout::PRIMARY;
 use support::{TestProcess, argument, other_users_for, ready};
 
@@ -312,4 +315,34 @@ fn a_file_that_resists_a_removal_keeps_our_entry_in_no_other() {
     installer.uninstall().unwrap();
     assert_eq!(ours(), [false; 3]);
     assert!(!scene.at("bin/istio-cni").exists());
+}
+
+#[test]
+fn a_pod_that_ends_during_a_removal_finds_the_plugin_there() {
+    let scene = Scene::new("10-a.conflist", PRIMARY);
+    scene.executable("image/istio-cni", &fs::read(env!("CARGO_BIN_EXE_istio-cni")).unwrap());
+    let installer = Installer::new(scene.root(), &[]);
+    installer.install().unwrap();
+    let list: Value = serde_json::from_slice(&scene.file("net/10-a.conflist").unwrap().0).unwrap();
+    let mut entry = list["plugins"].as_array().unwrap().last().unwrap().clone();
+    (entry["cniVersion"], entry["name"]) = (json!("1.0.0"), json!("pod-network"));
+    let removed = installer.uninstall_with(|| {
+        assert!(!names_our_plugin(&scene.file("net/10-a.conflist").unwrap().0), "the configuration goes first");
+        // The runtime has read the configuration before.
+        let environment = [
+            ("CNI_COMMAND", "DEL"),
+            ("CNI_CONTAINERID", "cafe"),
+            ("CNI_IFNAME", "eth0"),
+            ("CNI_PATH", "/opt/cni/bin"),
+            ("CNI_ARGS", "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0"),
+        ];
+        let mut plugin = Command::new(scene.at("bin/istio-cni"));
+        plugin.env_clear().envs(environment).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut plugin = plugin.spawn().unwrap();
+        plugin.stdin.take().unwrap().write_all(entry.to_string().as_bytes()).unwrap();
+        let output = plugin.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    });
+    removed.unwrap();
+    assert!(scene.file("bin/istio-cni").is_none());
 }

@@ -155,7 +155,15 @@ impl Installer {
 
     /// One whole removal.
     pub fn uninstall(&self) -> Result<Vec<String>, Failure> {
-        install::uninstall(&story(), &self.node, || true)
+        self.uninstall_with(|| {})
+    }
+
+    /// One whole removal, with something in the moment in which the runtime sees that it begins.
+    pub fn uninstall_with(&self, between: impl FnOnce()) -> Result<Vec<String>, Failure> {
+        install::uninstall(&story(), &self.node, || {
+            between();
+            true
+        })
     }
 
     /// Everything is as it should be.

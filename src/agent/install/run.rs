@@ -4,6 +4,7 @@
 use super::installation::Installation;
 use super::watchful::Work;
 use crate::agent::backend::Decision;
+use crate::domain::failure::whole;
 use crate::domain::install::Reason;
 use crate::host::atomic_file;
 use crate::host::dir_watch::DirWatch;
@@ -31,12 +32,14 @@ pub struct Installer {
     telemetry: Telemetry,
     /// What the plugin is told depends on it.
     backend: Decision,
+    /// It was said that the kernel tells of no changes.
+    unwatched: bool,
 }
 
 impl Installer {
     /// The task of this installation.
     pub fn new(installation: Arc<Installation>, telemetry: Telemetry, backend: Decision) -> Installer {
-        Installer { installation, telemetry, backend }
+        Installer { installation, telemetry, backend, unwatched: false }
     }
 
     /// Installs and stays at it for ever.
@@ -112,12 +115,17 @@ impl Installer {
         false
     }
 
-    fn watch(&self) -> Option<DirWatch> {
+    /// Watches the directories, if the kernel lets it; that it does not is said once.
+    fn watch(&mut self) -> Option<DirWatch> {
         match DirWatch::new(self.directories()) {
-            Ok(watch) => Some(watch),
+            Ok(watch) => {
+                self.unwatched = false;
+                Some(watch)
+            }
             Err(error) => {
-                let problem = crate::domain::failure::whole(&error);
-                self.telemetry.event(AgentEvent::InstallUnwatched { problem });
+                if !std::mem::replace(&mut self.unwatched, true) {
+                    self.telemetry.event(AgentEvent::InstallUnwatched { problem: whole(&error) });
+                }
                 None
             }
         }
