@@ -47,7 +47,7 @@ fn the_plugin_is_chained_and_the_node_is_ready() {
     assert_eq!(mode(&installed), 0o755);
     assert_eq!(agent.health("/readyz").0, 200);
     assert_eq!(agent.metric("istio_cni_install_ready"), Some(1.0));
-    assert_eq!(agent.metric(r#"istio_cni_installs_total{result="SUCCESS"}"#), Some(1.0));
+    agent.wait_for_metric(r#"istio_cni_installs_total{result="SUCCESS"}"#, 1.0);
     agent.wait_for("Istio CNI configuration and binaries validated/reinstalled (start)");
 }
 
@@ -66,7 +66,7 @@ fn without_a_primary_the_node_waits_unready_until_there_is_one() {
     layout.write(LIST, PRIMARY);
     ready(&mut agent);
     assert_eq!(layout.chain(LIST), ["bridge", "portmap", "istio-cni"]);
-    assert_eq!(agent.metric(r#"istio_cni_installs_total{result="SUCCESS"}"#), Some(1.0));
+    agent.wait_for_metric(r#"istio_cni_installs_total{result="SUCCESS"}"#, 1.0);
 }
 
 #[test]

@@ -46,8 +46,9 @@ fn each_pass_is_a_trace_with_its_reason_and_what_it_changed() {
     let layout = Layout::with_primary();
     let mut agent = start(&world, &layout, &[]);
     agent.wait_for("ms after the start");
+    agent.wait_for("validated/reinstalled (start)");
     layout.write(LIST, PRIMARY);
-    agent.wait_for("ready again");
+    agent.wait_for("validated/reinstalled (conflist_changed)");
     world.agent = Some(agent);
     let told = world.told();
     let passes = passes(&told, &layout);
