@@ -10,28 +10,11 @@ use istio_cni_otel::agent::departure::Departing;
 use istio_cni_otel::agent::notices;
 use istio_cni_otel::domain::notice::{Notice, ObjectRef, Severity};
 use istio_cni_otel::k8s::client::ApiClient;
-use istio_cni_otel::telemetry::console_writer::Format;
-use istio_cni_otel::telemetry::event::Level;
-use istio_cni_otel::telemetry::otlp::config::Config;
-use istio_cni_otel::telemetry::pipeline::{Setup, Telemetry};
-use istio_cni_otel::telemetry::resource::Identity;
+use istio_cni_otel::telemetry::pipeline::Telemetry;
 use serde_json::{Value, json};
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use support::api::{Api, Fault};
-use support::{Node, eventually, loopback};
-
-#[derive(Clone, Default)]
-struct Screen(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Screen {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
+use support::{Node, Screen, eventually, loopback};
 
 /// The parts of an agent that are concerned, and its log.
 struct World {
@@ -60,18 +43,7 @@ impl World {
         };
         let settings = Settings::read(&lookup, "node-a").unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let identity =
-            Identity { version: "0".into(), instance: "i".into(), node: "node-a".into(), cluster: String::new() };
-        let setup = Setup {
-            config: (Config::default(), Vec::new()),
-            identity,
-            revision: "",
-            level: Level::Debug,
-            console: Box::new(screen.clone()),
-            format: Format::Json,
-            keeper: None,
-        };
-        let telemetry = Telemetry::start(setup, runtime.handle());
+        let telemetry = screen.telemetry(runtime.handle());
         let client = Arc::new(ApiClient::new(settings.api.clone(), |_| {}));
         let (departing, watching) = Departing::new(&settings, client.clone(), telemetry.clone());
         runtime.spawn(watching.run());
@@ -89,8 +61,7 @@ impl World {
     }
 
     fn lines(&self) -> Vec<Value> {
-        let text = String::from_utf8_lossy(&self.screen.0.lock().unwrap()).into_owned();
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        self.screen.text().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     fn removes(&self) -> bool {

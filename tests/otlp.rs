@@ -10,6 +10,8 @@ mod environment;
 mod losses;
 #[path = "otlp/scene.rs"]
 mod scene;
+#[path = "support/screen.rs"]
+mod screen;
 #[path = "otlp/spool.rs"]
 mod spool;
 #[path = "support/otlp.rs"]

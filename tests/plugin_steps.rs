@@ -46,7 +46,7 @@ fn failing_at(step: Step) -> Answer {
 
 /// Every step that can be the last one of a call.
 fn final_steps() -> impl Iterator<Item = Step> {
-    Step::CALL.into_iter().filter(|step| *step != Step::AgentCall)
+    Step::CALL.iter().copied().filter(|step| *step != Step::AgentCall)
 }
 
 #[test]

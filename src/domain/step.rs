@@ -22,17 +22,9 @@ pub enum Step {
 }
 
 impl Step {
-    /// The steps of a plugin's call, in the order in which an ADD runs them.
-    pub const CALL: [Step; 8] = [
-        Step::ConfigParse,
-        Step::NetnsOpen,
-        Step::AgentCall,
-        Step::PodLookup,
-        Step::RedirectDecide,
-        Step::RulesBuild,
-        Step::RulesApply,
-        Step::RulesVerify,
-    ];
+    /// The steps of a plugin's call, in the order in which an ADD runs them: those before the
+    /// installation's.
+    pub const CALL: &[Step] = Step::ALL.split_at(Step::InstallBinaries as usize).0;
 
     /// Every step, in the order in which an ADD, an installation and its removal run them.
     pub const ALL: [Step; 15] = [

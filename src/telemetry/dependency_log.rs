@@ -102,20 +102,7 @@ mod tests {
     use crate::telemetry::otlp::quiet;
     use crate::telemetry::pipeline::Setup;
     use crate::telemetry::resource::Identity;
-    use std::io::Write;
-    use std::sync::Arc;
-
-    #[derive(Clone, Default)]
-    struct Screen(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Screen {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::telemetry::screen::Screen;
 
     #[tokio::test]
     async fn warnings_of_libraries_are_told_and_a_flood_is_not() {
@@ -141,7 +128,7 @@ mod tests {
             }
         });
         telemetry.shutdown(Duration::from_secs(5)).await;
-        let text = String::from_utf8(screen.0.lock().unwrap().clone()).unwrap();
+        let text = screen.text();
         assert!(text.contains("\twarn\tcni-agent\tkube: watch expired code=410\n"), "{text}");
         assert!(text.contains("\terror\tcni-agent\thyper: broken\n"), "{text}");
         assert!(!text.contains("of no interest") && !text.contains("while exporting"), "{text}");

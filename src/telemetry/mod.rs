@@ -32,5 +32,7 @@ pub mod pipeline;
 pub mod receipt;
 pub mod resource;
 pub mod sanitize;
+#[cfg(test)]
+mod screen;
 pub mod story;
 pub mod timestamp;

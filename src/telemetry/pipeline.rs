@@ -180,24 +180,12 @@ mod tests {
     use crate::domain::identity::TraceId;
     use crate::domain::pod::PodRef;
     use crate::domain::step::Step;
+    use crate::telemetry::screen::Screen;
     use crate::telemetry::story::Clock;
     use crate::telemetry::story::Story;
-    use std::sync::Mutex;
     use std::sync::mpsc;
 
     const UID: &str = "11111111-2222-4333-8444-555555555555";
-
-    #[derive(Clone, Default)]
-    struct Screen(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Screen {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
 
     fn start(console: Box<dyn Write + Send>) -> Telemetry {
         let identity = Identity { version: "1".into(), ..Identity::default() };
@@ -224,7 +212,7 @@ mod tests {
         telemetry.set_level(Level::Warn);
         telemetry.event(AgentEvent::Ready { uptime_ms: 13 });
         telemetry.shutdown(Duration::from_secs(5)).await;
-        let text = String::from_utf8(screen.0.lock().unwrap().clone()).unwrap();
+        let text = screen.text();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 4, "{text}");
         assert!(

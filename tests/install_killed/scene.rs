@@ -1,5 +1,6 @@
 //! A node's directories with the installation that the agent makes there, on disk and in pieces.
 
+use crate::support::Screen;
 use istio_cni_otel::agent::config::Settings;
 use istio_cni_otel::agent::install::Node;
 use istio_cni_otel::agent::log_control::LogControl;
@@ -8,11 +9,7 @@ use istio_cni_otel::domain::identity::TraceId;
 use istio_cni_otel::domain::install::{Finding, Part, Reason};
 use istio_cni_otel::domain::pod::PodRef;
 use istio_cni_otel::ops::install::{self, InstallTarget};
-use istio_cni_otel::telemetry::console_writer::Format;
 use istio_cni_otel::telemetry::event::Level;
-use istio_cni_otel::telemetry::otlp::config::Config;
-use istio_cni_otel::telemetry::pipeline::{Setup, Telemetry};
-use istio_cni_otel::telemetry::resource::Identity;
 use istio_cni_otel::telemetry::story::{Clock, Story};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -130,18 +127,7 @@ impl Installer {
         given.extend(environment.iter().map(|(key, value)| (*key, (*value).to_owned())));
         let settings = Settings::read(&|key| given.get(key).cloned(), "node-a").unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let identity =
-            Identity { version: "0".into(), instance: "i".into(), node: "node-a".into(), cluster: String::new() };
-        let setup = Setup {
-            config: (Config::default(), Vec::new()),
-            identity,
-            revision: "",
-            level: Level::Debug,
-            console: Box::new(std::io::sink()),
-            format: Format::Json,
-            keeper: None,
-        };
-        let telemetry = Telemetry::start(setup, runtime.handle());
+        let telemetry = Screen::default().telemetry(runtime.handle());
         let log = Arc::new(LogControl::new(settings.run_dir.clone(), settings.levels, telemetry.clone()));
         let undecided = tokio::sync::watch::channel(None).1;
         let node = Node::new(&settings, settings.install.as_ref().unwrap(), undecided, log, telemetry);

@@ -1,5 +1,6 @@
 //! What the tests of the export share: an agent's telemetry, and requests that are told to it.
 
+use super::screen::Screen;
 use istio_cni_otel::agent::spool::SpoolKeeper;
 use istio_cni_otel::domain::failure::{CODE_ISTIO, Failure};
 use istio_cni_otel::domain::identity::TraceId;
@@ -15,9 +16,8 @@ use istio_cni_otel::telemetry::outcome::{CallPath, describe};
 use istio_cni_otel::telemetry::pipeline::{Setup, Telemetry};
 use istio_cni_otel::telemetry::resource::Identity;
 use istio_cni_otel::telemetry::story::{Batch, Clock, Story};
-use std::io::Write;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
@@ -27,25 +27,6 @@ pub const TRACE: &str = "3f2504e04f8941d39a0c0305e82c3301";
 
 /// Long enough for whatever must be sent at the end.
 pub const FLUSH: Duration = Duration::from_secs(10);
-
-/// What the agent's console showed.
-#[derive(Clone, Default)]
-pub struct Screen(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Screen {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Screen {
-    pub fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
 
 /// An agent's telemetry with this environment. Spans and log records are sent at once rather than
 /// after seconds, and failed requests are repeated sooner.

@@ -20,6 +20,7 @@ mod plugin;
 mod process;
 mod programming;
 pub mod runtime_node;
+mod screen;
 pub mod scripted_api;
 mod seccomp;
 mod traffic;
@@ -31,6 +32,7 @@ pub use namespace::{Addresses, FAR4, FAR6, Namespace, PEER4, PEER6, POD4, POD6, 
 pub use plugin::*;
 pub use process::{TestProcess, argument, child, ready, work_if_child};
 pub use programming::*;
+pub use screen::Screen;
 pub use seccomp::forbid_netfilter_netlink;
 pub use traffic::{Listeners, Probe};
 pub use waiting::eventually;

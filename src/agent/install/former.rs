@@ -4,7 +4,6 @@
 use super::network::Network;
 use super::network_error::NetworkError;
 use crate::domain::cni_files::{ConfFile, Placement, Removal};
-use crate::host::atomic_file;
 use crate::wire::conflist;
 
 impl Network {
@@ -17,8 +16,14 @@ impl Network {
         conflist::remove(files, &placement)
     }
 
-    /// The copy's name.
-    pub fn former_copy(&self, files: &[ConfFile]) -> Option<String> {
+    /// The copy, taken out of the files that there are.
+    pub fn take_copy(&self, files: &mut Vec<ConfFile>) -> Option<ConfFile> {
+        let name = self.former_copy(files)?;
+        let at = files.iter().position(|file| file.name == name)?;
+        Some(files.remove(at))
+    }
+
+    fn former_copy(&self, files: &[ConfFile]) -> Option<String> {
         let name = self.settings.former_copy.as_ref()?;
         let placement = Placement::Owned { file: name.clone(), primary: None };
         let deleted = |removal: &Removal| matches!(removal, Removal::Delete { file } if file == name);
@@ -32,10 +37,10 @@ impl Network {
         )
     }
 
-    /// Removes the copy; gives its path.
-    pub fn remove_copy(&self, name: &str) -> Result<String, NetworkError> {
-        let path = self.settings.net_dir.join(name);
-        atomic_file::remove(&path).map_err(NetworkError::Write)?;
+    /// Removes the copy, unless somebody has made something else of it since; gives its path.
+    pub fn remove_copy(&self, copy: ConfFile) -> Result<String, NetworkError> {
+        let (file, path) = (copy.name.clone(), self.settings.net_dir.join(&copy.name));
+        self.directory().remove(&Removal::Delete { file }, &[copy]).map_err(NetworkError::Write)?;
         Ok(path.display().to_string())
     }
 }

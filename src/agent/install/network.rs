@@ -39,7 +39,7 @@ struct Decided {
     files: Vec<ConfFile>,
     decision: Decision,
     /// The copy of an earlier installation, which was left out.
-    copy: Option<String>,
+    copy: Option<ConfFile>,
 }
 
 impl Network {
@@ -54,7 +54,7 @@ impl Network {
             Verdict::Valid { file } => {
                 self.known().placed = Some((file, entry.clone()));
                 match (copy, decision.bypassed) {
-                    (Some(copy), _) => wrong(ErrorType::InstallDrifted, Network::copy_is_in_the_way(&copy), false),
+                    (Some(copy), _) => wrong(ErrorType::InstallDrifted, Network::copy_is_in_the_way(&copy.name), false),
                     (None, bypassed) => bypassed.map_or(Finding::Right, Finding::Waiting),
                 }
             }
@@ -108,7 +108,7 @@ impl Network {
             }
         };
         if let Some(copy) = copy {
-            changed.push(self.remove_copy(&copy)?);
+            changed.push(self.remove_copy(copy)?);
         }
         Ok(changed)
     }
@@ -145,15 +145,14 @@ impl Network {
         conflist::names(&files, rewritten.as_deref(), directory.names())
     }
 
-    fn directory(&self) -> ConfDir {
+    pub fn directory(&self) -> ConfDir {
         ConfDir::new(&self.settings.net_dir)
     }
 
     fn decide(&self, entry: &PluginEntry) -> Result<Decided, ConfDirError> {
         let (directory, placement) = (&self.settings.net_dir, &self.settings.placement);
         let mut files = self.directory().list(placement)?;
-        let copy = self.former_copy(&files);
-        files.retain(|file| Some(&file.name) != copy.as_ref());
+        let copy = self.take_copy(&mut files);
         let mut known = self.known();
         let before = known.placed.as_ref().map(|(file, _)| file.clone());
         let decision = conflist::decide(&files, placement, entry, before.as_deref());
