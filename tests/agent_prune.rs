@@ -3,7 +3,7 @@
 use istio_cni_otel::domain::decision::{decide, warnings};
 use istio_cni_otel::domain::pod::{Container, PodFacts};
 use istio_cni_otel::domain::proxy::{PROXY_CONTAINER, Variable};
-use istio_cni_otel::domain::prune::prune;
+use istio_cni_otel::domain::prune::Kept;
 use proptest::prelude::*;
 
 /// Pods over every key that is read, some that are not, and values good and bad.
@@ -45,6 +45,7 @@ fn pods() -> impl Strategy<Value = PodFacts> {
             labels,
             annotations,
             containers,
+            ..PodFacts::default()
         })
 }
 
@@ -52,7 +53,7 @@ proptest! {
     #[test]
     fn a_pruned_pod_is_decided_about_as_the_whole_one(pod in pods()) {
         let mut pruned = pod.clone();
-        prune(&mut pruned);
+        Kept::default().prune(&mut pruned);
         prop_assert_eq!(decide(&pruned), decide(&pod));
         prop_assert_eq!(warnings(&pruned), warnings(&pod));
     }

@@ -5,7 +5,7 @@
 mod support;
 
 use istio_cni_otel::domain::pod::PodRef;
-use istio_cni_otel::domain::prune::prune;
+use istio_cni_otel::domain::prune::Kept;
 use istio_cni_otel::k8s::cache::PodCache;
 use istio_cni_otel::k8s::client::{ApiClient, ApiSource};
 use istio_cni_otel::k8s::watch::{News, Watch};
@@ -32,7 +32,8 @@ impl Watching {
         let client = ApiClient::new(ApiSource::Kubeconfig(node.path("istio-cni-kubeconfig")), |_| {});
         let cache = Arc::new(PodCache::default());
         let (tell, news) = channel();
-        let watch = Watch { client: Arc::new(client), cache: cache.clone(), node: "node-a".into(), prune };
+        let watch =
+            Watch { client: Arc::new(client), cache: cache.clone(), node: "node-a".into(), kept: Kept::default() };
         runtime.spawn(async move {
             // The kubeconfig must last as long as the client may read it.
             let _node = node;

@@ -3,7 +3,7 @@
 
 use super::readiness::Condition;
 use crate::domain::failure::Classify;
-use crate::domain::prune::prune;
+use crate::domain::prune::Kept;
 use crate::domain::step::ErrorType;
 use crate::k8s::cache::PodCache;
 use crate::k8s::client::ApiClient;
@@ -34,9 +34,10 @@ pub async fn watch(
     client: Arc<ApiClient>,
     cache: Arc<PodCache>,
     node: String,
+    kept: Kept,
     mut watched: Watched,
 ) -> Result<(), Infallible> {
-    let watch = Watch { client, cache, node, prune };
+    let watch = Watch { client, cache, node, kept };
     watch.run(move |news| watched.tell(&news)).await;
     Ok(())
 }

@@ -14,6 +14,7 @@ use super::socket_name::SocketName;
 use super::spool::Drain;
 use super::tasks::{Ended, Tasks};
 use super::{http, pods, server};
+use crate::domain::prune::Kept;
 use crate::host::kernel::HostNamespaces;
 use crate::host::uds_listener::{Listener, Stopper};
 use crate::k8s::cache::PodCache;
@@ -66,7 +67,8 @@ impl Bound {
         let client = Arc::new(running.client(settings.api.clone()));
         let mut choice = Choice::new(backend.clone(), telemetry.clone(), &running.readiness);
         let watched = pods::Watched::new(telemetry.clone(), running.readiness.condition("this node's pods"));
-        tasks.spawn("pod watch", pods::watch(client.clone(), running.cache.clone(), settings.node.clone(), watched));
+        let (cache, node) = (running.cache.clone(), settings.node.clone());
+        tasks.spawn("pod watch", pods::watch(client.clone(), cache, node, Kept::default(), watched));
         let socket = SocketName::new(running.listener.clone(), running.readiness.condition("the socket"));
         let lent = Lent {
             settings: &settings,

@@ -1,5 +1,6 @@
 //! What is known of a pod: the few facts of its API object on which a decision rests.
 
+use super::pod_status::PodStatus;
 use std::collections::BTreeMap;
 
 /// How a runtime names a pod.
@@ -50,9 +51,16 @@ pub struct PodFacts {
     pub annotations: BTreeMap<String, String>,
     /// Init containers first, then containers, each in their order.
     pub containers: Vec<Container>,
+    /// Its life so far.
+    pub status: PodStatus,
 }
 
 impl PodFacts {
+    /// The pod as a runtime would name it.
+    pub fn reference(&self) -> PodRef {
+        PodRef { namespace: self.namespace.clone(), name: self.name.clone(), uid: Some(self.uid.clone()) }
+    }
+
     /// The mirror pod's annotation that holds the UID under which the runtime knows a static pod.
     pub const CONFIG_HASH: &'static str = "kubernetes.io/config.hash";
 

@@ -16,25 +16,44 @@ const VALUE_UNREAD: &str = "sidecar.istio.io/status";
 /// Arguments beyond these (`proxy TYPE`) are not read.
 const ARGUMENTS: usize = 2;
 
-/// Drops what nobody reads. Deciding about the pod gives the same before and after.
-pub fn prune(pod: &mut PodFacts) {
-    pod.labels.retain(|key, _| is_read(key));
-    pod.annotations.retain(|key, _| is_read(key));
-    if let Some(value) = pod.annotations.get_mut(VALUE_UNREAD) {
-        *value = String::new();
-    }
-    for container in &mut pod.containers {
-        if container.name == PROXY_CONTAINER {
-            container.args.truncate(ARGUMENTS);
-            container.env.retain(|(name, _)| Variable::ALL.iter().any(|variable| variable.name() == name));
-        } else {
-            container.args.clear();
-            container.env.clear();
+/// What is kept of a pod besides, because a setting asks about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// The keys of labels whose presence or value is asked about.
+    pub labels: Vec<String>,
+    /// The keys of annotations whose presence is asked about.
+    pub annotations: Vec<String>,
+    /// Whether the lives of init containers are asked about in pods without a proxy too.
+    pub every_init: bool,
+}
+
+impl Kept {
+    /// Drops what nobody reads. Deciding about the pod gives the same before and after.
+    pub fn prune(&self, pod: &mut PodFacts) {
+        pod.labels.retain(|key, _| is_read(key) || self.labels.contains(key));
+        pod.annotations.retain(|key, _| is_read(key) || self.annotations.contains(key));
+        for key in self.annotations.iter().map(String::as_str).filter(|key| !is_read(key)).chain([VALUE_UNREAD]) {
+            if let Some(value) = pod.annotations.get_mut(key) {
+                *value = String::new();
+            }
         }
-        container.args.shrink_to_fit();
-        container.env.shrink_to_fit();
+        for container in &mut pod.containers {
+            if container.name == PROXY_CONTAINER {
+                container.args.truncate(ARGUMENTS);
+                container.env.retain(|(name, _)| Variable::ALL.iter().any(|variable| variable.name() == name));
+            } else {
+                container.args.clear();
+                container.env.clear();
+            }
+            container.args.shrink_to_fit();
+            container.env.shrink_to_fit();
+        }
+        pod.containers.shrink_to_fit();
+        if !self.every_init && !pod.annotations.contains_key(VALUE_UNREAD) {
+            pod.status.init = Vec::new();
+        }
+        pod.status.init.shrink_to_fit();
     }
-    pod.containers.shrink_to_fit();
 }
 
 fn is_read(key: &str) -> bool {
@@ -45,6 +64,7 @@ fn is_read(key: &str) -> bool {
 mod tests {
     use super::*;
     use crate::domain::pod::Container;
+    use crate::domain::pod_status::{ContainerStatus, PodStatus};
     use crate::domain::proxy::Proxy;
 
     #[test]
@@ -58,11 +78,29 @@ mod tests {
             containers: vec![Container { name: "web".into(), args: vec!["serve".into()], ..Container::default() }],
             ..PodFacts::default()
         };
-        prune(&mut pod);
+        Kept::default().prune(&mut pod);
         let left: Vec<_> = pod.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         assert_eq!(left, [(ALSO[0], "hash"), (VALUE_UNREAD, ""), (ALSO[1], "00-1")]);
         assert!(pod.labels.is_empty() && pod.containers[0].args.is_empty());
         assert_eq!(pod.containers[0].name, "web");
+    }
+
+    #[test]
+    fn what_a_setting_asks_about_stays() {
+        let kept = Kept { labels: vec!["app".into()], annotations: vec!["mesh".into()], every_init: true };
+        let mut pod = PodFacts {
+            annotations: [("mesh".to_owned(), "long".to_owned()), ("other".to_owned(), "x".to_owned())].into(),
+            labels: [("app".to_owned(), "web".to_owned()), ("tier".to_owned(), "front".to_owned())].into(),
+            status: PodStatus { init: vec![ContainerStatus::default()], ..PodStatus::default() },
+            ..PodFacts::default()
+        };
+        let mut whole = pod.clone();
+        kept.prune(&mut pod);
+        assert_eq!(pod.annotations, [("mesh".to_owned(), String::new())].into());
+        assert_eq!(pod.labels, [("app".to_owned(), "web".to_owned())].into());
+        assert_eq!(pod.status.init.len(), 1);
+        Kept::default().prune(&mut whole);
+        assert!(whole.status.init.is_empty() && whole.labels.is_empty() && whole.annotations.is_empty());
     }
 
     #[test]
@@ -71,7 +109,7 @@ mod tests {
         let env: Vec<_> = read.chain([("SECRET".to_owned(), "x".to_owned())]).collect();
         let proxy = Container { name: PROXY_CONTAINER.into(), env, ..Container::default() };
         let mut pod = PodFacts { containers: vec![proxy], ..PodFacts::default() };
-        prune(&mut pod);
+        Kept::default().prune(&mut pod);
         let proxy = Proxy::of(&pod);
         assert!(Variable::ALL.iter().all(|variable| proxy.is_true(*variable)));
         assert_eq!(pod.containers[0].env.len(), Variable::ALL.len());

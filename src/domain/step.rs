@@ -1,5 +1,5 @@
-//! The closed lists behind the telemetry: the steps a request or an installation is made of and the types its errors
-//! have. They are span names, metric labels and attribute values, so they are stable and few.
+//! The closed lists behind the telemetry: the steps that a request, an installation, a validation or a repair is made
+//! of, and the types that their errors have. They are span names, metric labels and attribute values, so they are stable and few.
 
 /// One step of a request; `name` is its span name and its `step` label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +19,12 @@ pub enum Step {
     UninstallConflist,
     UninstallKubeconfig,
     UninstallBinaries,
+    ValidateListen,
+    ValidateConnect,
+    RepairNetns,
+    RepairEvict,
+    RepairDelete,
+    RepairLabel,
 }
 
 impl Step {
@@ -26,8 +32,8 @@ impl Step {
     /// installation's.
     pub const CALL: &[Step] = Step::ALL.split_at(Step::InstallBinaries as usize).0;
 
-    /// Every step, in the order in which an ADD, an installation and its removal run them.
-    pub const ALL: [Step; 15] = [
+    /// Every step, in the order in which an ADD, an installation, its removal, a validation and a repair run them.
+    pub const ALL: [Step; 21] = [
         Step::ConfigParse,
         Step::NetnsOpen,
         Step::AgentCall,
@@ -43,6 +49,12 @@ impl Step {
         Step::UninstallConflist,
         Step::UninstallKubeconfig,
         Step::UninstallBinaries,
+        Step::ValidateListen,
+        Step::ValidateConnect,
+        Step::RepairNetns,
+        Step::RepairEvict,
+        Step::RepairDelete,
+        Step::RepairLabel,
     ];
 
     /// The span name and metric label.
@@ -63,6 +75,12 @@ impl Step {
             Step::UninstallConflist => "uninstall.conflist",
             Step::UninstallKubeconfig => "uninstall.kubeconfig",
             Step::UninstallBinaries => "uninstall.binaries",
+            Step::ValidateListen => "validate.listen",
+            Step::ValidateConnect => "validate.connect",
+            Step::RepairNetns => "repair.netns",
+            Step::RepairEvict => "repair.evict",
+            Step::RepairDelete => "repair.delete",
+            Step::RepairLabel => "repair.label",
         }
     }
 
@@ -172,6 +190,18 @@ error_types! {
     ReadOnly => "read_only",
     /// A file system has no room left.
     NoSpace => "no_space",
+    /// Nothing redirects: a connection that should have been caught met nobody.
+    RedirectMissing => "redirect_missing",
+    /// A connection was caught, but by the wrong rule: its destination or its family is another.
+    RedirectWrong => "redirect_wrong",
+    /// A port that is to be listened on cannot be had.
+    PortTaken => "port_taken",
+    /// The object has changed meanwhile (409): what was decided about it may not hold any more.
+    ApiConflict => "api_conflict",
+    /// A disruption budget does not allow the eviction now (429).
+    EvictionBlocked => "eviction_blocked",
+    /// More was to be repaired than the node's limit allows.
+    RepairLimit => "repair_limit",
     /// Reading or writing a file or socket failed.
     Io => "io",
     /// A defect of this software; always worth a report.

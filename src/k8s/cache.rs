@@ -3,7 +3,7 @@
 
 use crate::domain::pod::{PodFacts, PodRef};
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 /// The cache. Names are unique in a namespace, so a pod that replaces another takes its place.
@@ -11,7 +11,23 @@ use std::time::Instant;
 pub struct PodCache {
     state: Mutex<State>,
     changed: Condvar,
+    listeners: OnceLock<Vec<Listener>>,
 }
+
+/// What the cache learnt of a pod.
+#[derive(Clone, Copy, Debug)]
+pub enum Seen<'a> {
+    /// It is new, or has changed.
+    Here(&'a Arc<PodFacts>),
+    /// It is gone.
+    Gone(&'a Arc<PodFacts>),
+    /// All of the node's pods were seen; those that are gone were told of before.
+    All,
+}
+
+/// Hears what the cache learns, in its order. It is called with the cache locked: it must not ask
+/// the cache, nor wait.
+pub type Listener = Box<dyn Fn(Seen<'_>) + Send + Sync>;
 
 #[derive(Default)]
 struct State {
@@ -25,6 +41,26 @@ struct State {
 }
 
 impl PodCache {
+    /// Has these hear of everything from now on; asked for once, before the watch begins.
+    pub fn listen(&self, listeners: Vec<Listener>) {
+        // A second set would miss what came before it: there is none.
+        let _ = self.listeners.set(listeners);
+    }
+
+    fn tell(&self, seen: Seen<'_>) {
+        self.listeners.get().into_iter().flatten().for_each(|listener| listener(seen));
+    }
+
+    /// Every pod that is known now.
+    pub fn all(&self) -> Vec<Arc<PodFacts>> {
+        self.lock().pods.values().cloned().collect()
+    }
+
+    /// The pod with this name, if it is known now.
+    pub fn named(&self, namespace: &str, name: &str) -> Option<Arc<PodFacts>> {
+        self.lock().pods.get(&key(namespace, name)).cloned()
+    }
+
     /// The pod that is meant, if it is known now.
     pub fn get(&self, wanted: &PodRef) -> Option<Arc<PodFacts>> {
         self.lock().find(wanted)
@@ -62,7 +98,13 @@ impl PodCache {
     /// Puts a pod in, in place of whatever had its name.
     pub fn put(&self, pod: PodFacts) {
         let mut state = self.lock();
-        state.pods.insert(key(&pod.namespace, &pod.name), Arc::new(pod));
+        let pod = Arc::new(pod);
+        if let Some(former) = state.pods.insert(key(&pod.namespace, &pod.name), pod.clone())
+            && former.uid != pod.uid
+        {
+            self.tell(Seen::Gone(&former));
+        }
+        self.tell(Seen::Here(&pod));
         self.changed.notify_all();
     }
 
@@ -71,14 +113,22 @@ impl PodCache {
         let mut state = self.lock();
         let key = key(&pod.namespace, &pod.name);
         if state.pods.get(&key).is_some_and(|known| known.uid == pod.uid) {
-            state.pods.remove(&key);
+            let gone = state.pods.remove(&key);
+            gone.iter().for_each(|gone| self.tell(Seen::Gone(gone)));
         }
     }
 
     /// Says that everything was seen: what is not among these UIDs is gone.
     pub fn complete(&self, seen: &HashSet<String>) {
         let mut state = self.lock();
-        state.pods.retain(|_, pod| seen.contains(&pod.uid));
+        state.pods.retain(|_, pod| {
+            let here = seen.contains(&pod.uid);
+            if !here {
+                self.tell(Seen::Gone(pod));
+            }
+            here
+        });
+        self.tell(Seen::All);
         state.pods.shrink_to_fit();
         state.synced = true;
         self.changed.notify_all();
@@ -142,6 +192,27 @@ mod tests {
 
     fn wanted(name: &str, uid: Option<&str>) -> PodRef {
         PodRef { namespace: "shop".into(), name: name.into(), uid: uid.map(str::to_owned) }
+    }
+
+    #[test]
+    fn whoever_listens_hears_of_every_change_in_its_order() {
+        let heard: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (cache, log) = (PodCache::default(), heard.clone());
+        cache.listen(vec![Box::new(move |seen| {
+            log.lock().unwrap().push(match seen {
+                Seen::Here(pod) => format!("+{}", pod.uid),
+                Seen::Gone(pod) => format!("-{}", pod.uid),
+                Seen::All => "all".to_owned(),
+            });
+        })]);
+        cache.put(pod("web-0", "old"));
+        cache.put(pod("web-0", "new"));
+        cache.remove(&pod("web-0", "old"));
+        cache.put(pod("web-1", "u-1"));
+        cache.complete(&HashSet::from(["new".to_owned()]));
+        cache.remove(&pod("web-0", "new"));
+        assert_eq!(*heard.lock().unwrap(), ["+old", "-old", "+new", "+u-1", "-u-1", "all", "-new"]);
+        assert!(cache.all().is_empty() && cache.named("shop", "web-0").is_none());
     }
 
     #[test]

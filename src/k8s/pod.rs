@@ -1,7 +1,9 @@
 //! The Pod object as the API server (or a file) gives it, cut down to what the software reads.
 //! Unknown fields are ignored and `null` stands for absent, as in the API's own conventions.
 
+use super::pod_status::Status;
 use crate::domain::pod::{Container, PodFacts};
+use crate::domain::pod_status::PodStatus;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 
@@ -18,6 +20,8 @@ pub struct Pod {
     pub metadata: Metadata,
     #[serde(default, deserialize_with = "or_default")]
     pub spec: PodSpec,
+    #[serde(default, deserialize_with = "or_default")]
+    pub status: Status,
 }
 
 /// `metadata`.
@@ -36,6 +40,9 @@ pub struct Metadata {
     pub labels: BTreeMap<String, String>,
     #[serde(default, deserialize_with = "or_default")]
     pub annotations: BTreeMap<String, String>,
+    /// When it was asked to end; absent for a pod that was not.
+    #[serde(default)]
+    pub deletion_timestamp: Option<String>,
 }
 
 /// `spec`.
@@ -44,6 +51,8 @@ pub struct Metadata {
 pub struct PodSpec {
     #[serde(default, deserialize_with = "or_default")]
     pub host_network: bool,
+    #[serde(default, deserialize_with = "or_default")]
+    pub restart_policy: String,
     #[serde(default, deserialize_with = "or_default")]
     pub init_containers: Vec<PodContainer>,
     #[serde(default, deserialize_with = "or_default")]
@@ -115,7 +124,16 @@ impl Pod {
 
     /// The facts on which decision, rules and trace rest; init containers come first.
     pub fn into_facts(self) -> PodFacts {
-        let PodSpec { init_containers, containers, .. } = self.spec;
+        let PodSpec { host_network, restart_policy, init_containers, containers } = self.spec;
+        let status = PodStatus {
+            resource_version: self.metadata.resource_version,
+            deleting: self.metadata.deletion_timestamp.is_some(),
+            host_network,
+            restart_policy,
+            addresses: self.status.addresses(),
+            phase: self.status.phase.clone(),
+            init: self.status.init(),
+        };
         PodFacts {
             namespace: self.metadata.namespace,
             name: self.metadata.name,
@@ -123,6 +141,7 @@ impl Pod {
             labels: self.metadata.labels,
             annotations: self.metadata.annotations,
             containers: init_containers.into_iter().chain(containers).map(Container::from).collect(),
+            status,
         }
     }
 }

@@ -6,7 +6,7 @@ use super::client::{ApiClient, WATCH_SECONDS};
 use super::error::ApiError;
 use super::pod::Pod;
 use super::resource::Resource;
-use crate::domain::pod::PodFacts;
+use crate::domain::prune::Kept;
 use futures::{Stream, TryStreamExt};
 use kube::api::WatchEvent;
 use std::collections::HashSet;
@@ -44,8 +44,8 @@ pub struct Watch {
     pub client: Arc<ApiClient>,
     pub cache: Arc<PodCache>,
     pub node: String,
-    /// Cuts a pod down to what is kept of it.
-    pub prune: fn(&mut PodFacts),
+    /// What is kept of a pod.
+    pub kept: Kept,
 }
 
 /// How a round of watching ended.
@@ -195,7 +195,7 @@ impl Watch {
 
     fn put(&self, pod: Pod) {
         let mut facts = pod.into_facts();
-        (self.prune)(&mut facts);
+        self.kept.prune(&mut facts);
         self.cache.put(facts);
     }
 }

@@ -6,7 +6,7 @@ use crate::domain::request::{Backend, Bounds};
 use crate::domain::ruleset::{Difference, Ruleset};
 use crate::domain::step::ErrorType;
 use std::net::IpAddr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Any classified error, as the traits return it.
 #[derive(Debug)]
@@ -101,4 +101,21 @@ pub trait Namespaces: Sync {
         bounds: &Bounds,
         work: Work<'_>,
     ) -> Result<Result<Applied, Failure>, BoxedError>;
+}
+
+/// Finds the network namespace of a pod that is set up already.
+pub trait PodNamespaces: Send + Sync {
+    /// The namespace in which the pod's addresses are; never the host's own, nor that of a pod
+    /// that has the address by now.
+    fn find(&self, pod: &PodFacts) -> Result<FoundNamespace, BoxedError>;
+}
+
+/// A pod's network namespace.
+#[derive(Debug)]
+pub struct FoundNamespace {
+    pub netns: OwnedFd,
+    /// Its path, for people: the one that the runtime gave at ADD, or that of a process in it.
+    pub path: String,
+    /// `recorded` or `proc`: how it was found.
+    pub source: &'static str,
 }
