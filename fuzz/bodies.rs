@@ -19,6 +19,7 @@ use istio_cni_otel::wire::conflist::{self, PluginEntry};
 use istio_cni_otel::wire::netconf::NetConf;
 use istio_cni_otel::wire::result_print::print;
 use istio_cni_otel::wire::spool::{Item, Reader, record};
+use istio_cni_otel::wire::termination;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -26,13 +27,14 @@ use std::net::IpAddr;
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is also its corpus', and its body.
-pub const ALL: [(&str, Body); 6] = [
+pub const ALL: [(&str, Body); 7] = [
     ("configuration", configuration),
     ("args", arguments),
     ("annotations", annotations),
     ("protocol", protocol),
     ("spool", spool),
     ("conflist", conflist),
+    ("termination", termination),
 ];
 
 /// Standard input of the plugin.
@@ -149,6 +151,15 @@ pub fn conflist(bytes: &[u8]) {
         assert_eq!(conflist::remove(&left, &placement), []);
         assert!(matches!(conflist::decide(&left, &placement, &entry, None).verdict, Verdict::Write(_)));
     }
+}
+
+/// The termination message of a container that may be the validator.
+pub fn termination(bytes: &[u8]) {
+    let Ok(read) = termination::decode(bytes) else { return };
+    let again = termination::encode(&read);
+    assert!(again.len() <= termination::MAX_WRITTEN);
+    let read = termination::decode(&again).expect("what was read can be written and read again");
+    assert_eq!(termination::encode(&read), again);
 }
 
 fn telemetry(bytes: &[u8]) {

@@ -123,6 +123,11 @@ fn conflist() {
 }
 
 #[test]
+fn termination() {
+    replay("termination");
+}
+
+#[test]
 fn every_target_is_replayed_and_has_a_binary() {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fuzz_replay.rs")).unwrap();
     let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/Cargo.toml")).unwrap();

@@ -30,3 +30,4 @@ pub mod ruleset;
 pub mod settings;
 pub mod step;
 pub mod trace_context;
+pub mod validation;

@@ -1,5 +1,5 @@
 //! Pure serde of what crosses a process boundary: CNI configuration and results, the agent's
-//! socket protocol, the spool's framing, the kubeconfig for the plugin.
+//! socket protocol, the spool's framing, the kubeconfig for the plugin, the validator's termination message.
 pub mod agent;
 pub mod args;
 pub mod cni;
@@ -11,3 +11,4 @@ pub mod netconf;
 pub mod result;
 pub mod result_print;
 pub mod spool;
+pub mod termination;
