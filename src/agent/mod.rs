@@ -19,3 +19,4 @@ mod service;
 mod socket_name;
 pub mod spool;
 mod tasks;
+pub mod validations;

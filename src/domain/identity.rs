@@ -62,6 +62,14 @@ impl SpanId {
         (value != 0).then(|| SpanId(value.to_be_bytes()))
     }
 
+    /// The id that these parts always give: stable between versions and processes. What is between
+    /// the parts counts too.
+    pub fn derived(parts: &[&str]) -> SpanId {
+        let TraceId(hash) = TraceId::hashed(&parts.join("\0"));
+        let id = u128::from_be_bytes(hash);
+        SpanId((((id >> 64) ^ id) as u64).max(1).to_be_bytes())
+    }
+
     /// 16 lower-case hex digits.
     pub fn to_hex(self) -> String {
         format!("{:016x}", u64::from_be_bytes(self.0))

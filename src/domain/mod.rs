@@ -31,3 +31,4 @@ pub mod settings;
 pub mod step;
 pub mod trace_context;
 pub mod validation;
+pub mod validation_run;

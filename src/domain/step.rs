@@ -194,6 +194,8 @@ error_types! {
     RedirectMissing => "redirect_missing",
     /// A connection was caught, but by the wrong rule: its destination or its family is another.
     RedirectWrong => "redirect_wrong",
+    /// The validation failed, and did not say in what way.
+    ValidationFailed => "validation_failed",
     /// A port that is to be listened on cannot be had.
     PortTaken => "port_taken",
     /// The object has changed meanwhile (409): what was decided about it may not hold any more.

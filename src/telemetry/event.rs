@@ -108,6 +108,12 @@ event_names! {
     UNINSTALL_DONE = "istio_cni.uninstall.done";
     /// The pod gets no rules, and why.
     POD_SKIPPED = "istio_cni.pod.skipped";
+    /// Probes of a validation failed in this way.
+    VALIDATION_ATTEMPT = "istio_cni.validation.attempt_failed";
+    /// A pod's validation found its redirection in place.
+    VALIDATION_PASSED = "istio_cni.validation.passed";
+    /// A pod's validation failed, and why.
+    VALIDATION_FAILED = "istio_cni.validation.failed";
     /// A switch in the environment of the pod's proxy is neither true nor false, and counts as false.
     POD_SWITCH_UNREADABLE = "istio_cni.pod.switch_unreadable";
 }

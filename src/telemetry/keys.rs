@@ -135,6 +135,20 @@ keys! {
     COMMAND = "istio_cni.command";
     /// The sandbox' container id, `CNI_CONTAINERID`.
     CONTAINER_ID = "container.id";
+    /// The name of a container of the pod.
+    CONTAINER_NAME = "k8s.container.name";
+    /// How many runs of the container there were before.
+    CONTAINER_RESTARTS = "k8s.container.restart_count";
+    /// How the container's process ended.
+    EXIT_CODE = "process.exit.code";
+    /// What a validation came to: a [`crate::domain::validation_run::RunResult`].
+    VALIDATION_RESULT = "istio_cni.validation.result";
+    /// `ipv4` or `ipv6`.
+    NETWORK_TYPE = "network.type";
+    /// How many probes a validation sent.
+    VALIDATION_ATTEMPTS = "istio_cni.validation.attempts";
+    /// How probes of a validation failed: a [`crate::domain::validation::AttemptError`].
+    VALIDATION_ERROR = "istio_cni.validation.error";
     /// The interface, `CNI_IFNAME`.
     INTERFACE = "network.interface.name";
     /// The network namespace's path, `CNI_NETNS`.

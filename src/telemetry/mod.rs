@@ -28,6 +28,7 @@ pub mod metrics;
 mod open_span;
 pub mod otlp;
 pub mod outcome;
+pub mod past;
 pub mod pipeline;
 pub mod receipt;
 pub mod resource;

@@ -77,7 +77,7 @@ impl Pin {
 }
 
 /// The flags of spans and log records in a pod's own trace: sampled.
-const SAMPLED: u8 = 1;
+pub(super) const SAMPLED: u8 = 1;
 
 impl Story {
     /// Begins the story of one request. `parent` is the span under which this process' steps
@@ -259,7 +259,7 @@ impl std::fmt::Display for Millis {
     }
 }
 
-fn identity_attributes(pod: &PodRef) -> Vec<KeyValue> {
+pub(super) fn identity_attributes(pod: &PodRef) -> Vec<KeyValue> {
     let mut attributes = Vec::with_capacity(3);
     if !pod.name.is_empty() {
         attributes.push(attribute(keys::POD_NAME, pod.name.as_str()));

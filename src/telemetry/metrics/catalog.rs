@@ -65,6 +65,9 @@ catalog! {
     CONFIG_REVERTS = "istio_cni_config_reverts_total", Kind::Counter, "{change}",
         [],
         "How often others changed or removed the plugin's entry in the node's network configuration.";
+    VALIDATIONS = "istio_cni_validations_total", Kind::Counter, "{validation}",
+        [LABEL_RESULT],
+        "Ended runs of pods' validation containers by result: passed, failed, or broke (it ended for another reason).";
     API_REQUESTS = "istio_cni_api_requests_total", Kind::Counter, "{request}",
         [LABEL_VERB, LABEL_RESOURCE, LABEL_CODE],
         "Requests to the Kubernetes API server, by the agent and by plugins that worked alone, by HTTP status code; error where there was no answer.";

@@ -7,6 +7,7 @@ use crate::domain::install::{INSTALL, PassResult};
 use crate::domain::request::Command;
 use crate::domain::settings::SkipReason;
 use crate::domain::step::{ErrorType, Step};
+use crate::domain::validation_run::{POD_INIT, RunResult};
 use crate::telemetry::keys;
 use crate::telemetry::outcome::{CallPath, Outcome};
 use crate::telemetry::story::{error_type_of, text_attribute};
@@ -22,6 +23,8 @@ impl Metrics {
             self.observe_request(command, span);
         } else if span.name == INSTALL {
             self.observe_install(span);
+        } else if span.name.starts_with(POD_INIT) {
+            self.observe_validation(span);
         }
     }
 
@@ -30,6 +33,14 @@ impl Metrics {
         let said = text_attribute(&span.attributes, keys::INSTALL_RESULT);
         if let Some(result) = PassResult::ALL.into_iter().find(|result| Some(result.name()) == said) {
             self.installs.add([result.name().into()], 1.0);
+        }
+    }
+
+    /// Other init containers' spans say no result.
+    fn observe_validation(&self, span: &Span) {
+        let said = text_attribute(&span.attributes, keys::VALIDATION_RESULT);
+        if let Some(result) = said.and_then(RunResult::from_name) {
+            self.validations.add([result.name().into()], 1.0);
         }
     }
 
