@@ -13,6 +13,8 @@ use istio_cni_otel::domain::install::{INSTALL, PassResult, Reason, UNINSTALL};
 use istio_cni_otel::domain::request::{Backend, Command};
 use istio_cni_otel::domain::settings::SkipReason;
 use istio_cni_otel::domain::step::{ErrorType, Step};
+use istio_cni_otel::domain::validation::AttemptError;
+use istio_cni_otel::domain::validation_run::{POD_INIT, RunResult, VALIDATE};
 use istio_cni_otel::telemetry::agent_event::AgentEvent;
 use istio_cni_otel::telemetry::event;
 use istio_cni_otel::telemetry::keys::{self, Key};
@@ -67,7 +69,7 @@ fn every_attribute_key_is_in_the_registry_and_the_other_way_round() {
 fn every_span_is_in_the_registry_and_the_other_way_round() {
     let spans = Registry::read().of("span").into_keys().collect::<BTreeSet<String>>();
     let code = Step::ALL.map(Step::name).into_iter().chain(Command::ALL.map(Command::span_name));
-    same("spans", &spans, &set(code.chain([INSTALL, UNINSTALL])));
+    same("spans", &spans, &set(code.chain([INSTALL, UNINSTALL, POD_INIT, VALIDATE])));
 }
 
 #[test]
@@ -131,7 +133,9 @@ fn every_closed_list_has_the_same_members_in_the_registry() {
         ("signal", set(Signal::ALL.map(Signal::name))),
         ("istio_cni.install.reason", set(Reason::ALL.map(Reason::name))),
         ("istio_cni.install.result", set(PassResult::ALL.map(PassResult::name))),
-        ("result", set(PassResult::ALL.map(PassResult::name))),
+        ("result", set(PassResult::ALL.map(PassResult::name).into_iter().chain(RunResult::ALL.map(RunResult::name)))),
+        ("istio_cni.validation.result", set(RunResult::ALL.map(RunResult::name))),
+        ("istio_cni.validation.error", set(AttemptError::ALL.map(AttemptError::name))),
         ("reason", set(skips().chain(errors()).chain(drops()))),
     ];
     for (key, members) in lists {
