@@ -17,7 +17,7 @@ pub struct World {
     pub agent: Option<Agent>,
     pub speaks: Speaks,
     volatile: Vec<(String, &'static str)>,
-    _api: Api,
+    pub api: Api,
     runtime: Runtime,
 }
 
@@ -33,7 +33,7 @@ impl World {
         node.write_kubeconfig(&format!("http://{}", api.address));
         let run_dir = node.run_dir.path().display().to_string();
         let volatile = vec![(run_dir, "RUN_DIR"), (format!("http://{}", api.address), "API")];
-        World { node, collector, agent: None, speaks, volatile, _api: api, runtime }
+        World { node, collector, agent: None, speaks, volatile, api, runtime }
     }
 
     /// Changes how the plugin is called.

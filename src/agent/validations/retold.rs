@@ -157,8 +157,7 @@ fn conclusion(pod: &PodFacts, run: &Run<'_>, outcome: &Outcome) -> (Level, event
     match (&outcome.failure, outcome.result) {
         (None, _) => (Level::Info, event::VALIDATION_PASSED, format!("{who} found its traffic redirected")),
         (Some((_, message)), RunResult::Failed) => {
-            let text =
-                format!("{who} failed: {message}; the pod was set up before the node was ready, or its rules are gone");
+            let text = format!("{who} failed, as in a pod that was set up before the node was ready: {message}");
             (Level::Error, event::VALIDATION_FAILED, text)
         }
         (Some((_, message)), _) => {
