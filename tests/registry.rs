@@ -127,6 +127,7 @@ fn every_closed_list_has_the_same_members_in_the_registry() {
         ("istio_cni.telemetry.reason", set(drops())),
         ("istio_cni.telemetry.protocol", set([Protocol::Grpc, Protocol::HttpProtobuf].map(Protocol::name))),
         ("command", set(Command::ALL.map(Command::name))),
+        ("istio_cni.netns.source", set(["recorded", "proc"])),
         ("outcome", set(Outcome::ALL.map(Outcome::name))),
         ("path", set(CallPath::ALL.map(CallPath::name))),
         ("step", set(Step::ALL.map(Step::name))),

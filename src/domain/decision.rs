@@ -42,6 +42,11 @@ pub fn decide(pod: &PodFacts) -> Result<Decision, AnnotationError> {
     }
 }
 
+/// The settings of a pod that is to have rules, whatever would exclude it now.
+pub fn redirect(pod: &PodFacts) -> Result<RedirectSettings, AnnotationError> {
+    redirect_settings(pod, &Proxy::of(pod))
+}
+
 /// What the names of the agent's own pods begin with.
 const AGENT_POD: &str = "istio-cni-node-";
 

@@ -18,6 +18,7 @@ pub mod node_affinity;
 pub mod notice;
 pub mod outbound;
 pub mod pod;
+pub mod pod_state;
 pub mod pod_status;
 pub mod proxy;
 pub mod prune;

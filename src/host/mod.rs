@@ -17,6 +17,7 @@ pub mod netns;
 pub mod netns_lock;
 pub mod nftables;
 mod nlattr;
+pub mod pod_netns;
 pub mod rolling_log;
 pub mod routing;
 pub mod spool;

@@ -1,12 +1,12 @@
 //! ADD and CHECK of one pod: look it up, decide, build its rules, program or compare them. The
 //! same sequence runs inside the agent and, without one, inside the plugin.
 
-use super::ports::{Applied, BoxedError, Lookup, Namespaces, PodKernel, PodSource};
+use super::ports::{Applied, BoxedError, Lookup, Namespaces, PodKernel, PodSource, Work};
 use crate::domain::decision::{Decision, decide, warnings};
 use crate::domain::failure::{Classify, Failure};
 use crate::domain::identity::TraceLink;
 use crate::domain::pod::PodFacts;
-use crate::domain::request::{Answer, Backend, Command, Conclusion, Request};
+use crate::domain::request::{Answer, Backend, Bounds, Command, Conclusion, Request};
 use crate::domain::ruleset::{Difference, Ruleset, build};
 use crate::domain::settings::RedirectSettings;
 use crate::domain::step::{ErrorType, Step};
@@ -75,23 +75,29 @@ fn enroll(
     };
     // Where the kernel decides, nftables is tried first; the end names what was used.
     announce("Start", if request.backend == Backend::Auto { Backend::Nftables } else { request.backend });
-    let entered = namespaces.inside(
-        netns,
-        request.backend,
-        &request.bounds,
-        Box::new(|kernel| match command {
-            Command::Check => compare(story, kernel, &settings),
-            _ => program(story, kernel, &settings),
-        }),
-    );
-    // Entering is a step only when it fails: it has no result of its own, and its time is the
-    // thread's start, which the first step inside already shows.
-    let applied = match entered {
-        Ok(result) => result?,
-        Err(error) => return story.step(Step::NetnsOpen, |_| Err::<Answer, BoxedError>(error)),
-    };
+    let work: Work<'_> = Box::new(|kernel| match command {
+        Command::Check => compare(story, kernel, &settings),
+        _ => program(story, kernel, &settings),
+    });
+    let applied = inside(story, namespaces, netns, request.backend, &request.bounds, work)?;
     announce("End", applied.backend);
     Ok(Answer::Enrolled { backend: applied.backend, changed: applied.changed })
+}
+
+/// Works inside a namespace. Entering it is a step only when it fails: it has no result of its own,
+/// and its time is the thread's start, which the first step inside already shows.
+pub(super) fn inside(
+    story: &Story,
+    namespaces: &dyn Namespaces,
+    netns: BorrowedFd<'_>,
+    backend: Backend,
+    bounds: &Bounds,
+    work: Work<'_>,
+) -> Result<Applied, Failure> {
+    match namespaces.inside(netns, backend, bounds, work) {
+        Ok(result) => result,
+        Err(error) => story.step(Step::NetnsOpen, |_| Err::<Applied, BoxedError>(error)),
+    }
 }
 
 /// A line in the words of the reference's logs, for those who search for it.
@@ -122,7 +128,12 @@ fn decide_traced(open: &Open, pod: &PodFacts, request: &Request) -> Result<Decis
     Ok(decision)
 }
 
-fn program(story: &Story, kernel: &mut dyn PodKernel, settings: &RedirectSettings) -> Result<Applied, Failure> {
+/// Builds the rules, makes the namespace have them, and reads them back.
+pub(super) fn program(
+    story: &Story,
+    kernel: &mut dyn PodKernel,
+    settings: &RedirectSettings,
+) -> Result<Applied, Failure> {
     let rules = build_rules(story, kernel, settings)?;
     let applied = story.step(Step::RulesApply, |open| {
         let applied = kernel.apply(&rules)?;
@@ -134,7 +145,12 @@ fn program(story: &Story, kernel: &mut dyn PodKernel, settings: &RedirectSetting
     Ok(applied)
 }
 
-fn compare(story: &Story, kernel: &mut dyn PodKernel, settings: &RedirectSettings) -> Result<Applied, Failure> {
+/// Builds the rules and compares the namespace with them.
+pub(super) fn compare(
+    story: &Story,
+    kernel: &mut dyn PodKernel,
+    settings: &RedirectSettings,
+) -> Result<Applied, Failure> {
     let rules = build_rules(story, kernel, settings)?;
     let backend = verify(story, kernel, &rules)?;
     Ok(Applied { backend, changed: false })

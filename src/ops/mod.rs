@@ -3,3 +3,4 @@
 pub mod enroll;
 pub mod install;
 pub mod ports;
+pub mod repair;

@@ -153,6 +153,9 @@ keys! {
     INTERFACE = "network.interface.name";
     /// The network namespace's path, `CNI_NETNS`.
     NETNS = "istio_cni.netns";
+    /// How a running pod's network namespace was found: `recorded` at its ADD, or by its address
+    /// among the processes in `proc`.
+    NETNS_SOURCE = "istio_cni.netns.source";
     /// What came of calling the agent: `answered`, or `absent` when nobody serves its socket.
     AGENT = "istio_cni.agent.presence";
 

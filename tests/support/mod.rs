@@ -20,6 +20,7 @@ mod plugin;
 mod process;
 mod programming;
 pub mod runtime_node;
+mod sandboxed;
 mod screen;
 pub mod scripted_api;
 mod seccomp;
@@ -32,6 +33,7 @@ pub use namespace::{Addresses, FAR4, FAR6, Namespace, PEER4, PEER6, POD4, POD6, 
 pub use plugin::*;
 pub use process::{TestProcess, argument, child, ready, work_if_child};
 pub use programming::*;
+pub use sandboxed::{Proc, Sandboxed, meshed, story_of};
 pub use screen::Screen;
 pub use seccomp::forbid_netfilter_netlink;
 pub use traffic::{Listeners, Probe};
