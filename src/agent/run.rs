@@ -14,7 +14,7 @@ use super::socket_name::SocketName;
 use super::spool::Drain;
 use super::tasks::{Ended, Tasks};
 use super::validations::Validations;
-use super::{http, pods, server};
+use super::{http, notices, pods, server};
 use crate::domain::prune::Kept;
 use crate::domain::validation_run::CONTAINER;
 use crate::host::kernel::HostNamespaces;
@@ -75,6 +75,8 @@ impl Bound {
         let (cache, node) = (running.cache.clone(), settings.node.clone());
         tasks.spawn("pod watch", pods::watch(client.clone(), cache, node, Kept::default(), watched));
         let socket = SocketName::new(running.listener.clone(), running.readiness.condition("the socket"));
+        let (events, sender) = notices::events(client.clone(), &settings.node);
+        tasks.spawn("object events", notices::send(sender, telemetry.clone()));
         let lent = Lent {
             settings: &settings,
             client: &client,
@@ -82,6 +84,7 @@ impl Bound {
             log: &log,
             socket: &socket,
             telemetry: &telemetry,
+            events: &events,
         };
         let installed = Installed::set_up(&lent, || running.readiness.condition("the installation"), &mut tasks);
         let look = look_first(installed.as_ref(), socket.clone());

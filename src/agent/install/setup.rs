@@ -6,7 +6,6 @@ use crate::agent::backend::Decision;
 use crate::agent::config::Settings;
 use crate::agent::departure::Departing;
 use crate::agent::log_control::LogControl;
-use crate::agent::notices;
 use crate::agent::readiness::Condition;
 use crate::agent::socket_name::SocketName;
 use crate::agent::tasks::Tasks;
@@ -30,16 +29,16 @@ pub struct Lent<'a> {
     pub log: &'a Arc<LogControl>,
     pub socket: &'a Arc<SocketName>,
     pub telemetry: &'a Telemetry,
+    /// Where something is said on objects of the cluster.
+    pub events: &'a Events,
 }
 
 impl Installed {
     /// The installation that the settings ask for, if they do. Nothing is done yet but listening to
     /// the cluster; `ready` makes a condition of readiness.
     pub fn set_up(lent: &Lent<'_>, ready: impl FnOnce() -> Condition, tasks: &mut Tasks<'_>) -> Option<Installed> {
-        let Lent { settings, client, backend, log, socket, telemetry } = *lent;
+        let Lent { settings, client, backend, log, socket, telemetry, events } = *lent;
         let install = settings.install.as_ref()?;
-        let (events, sender) = notices::events(client.clone(), &settings.node);
-        tasks.spawn("object events", notices::send(sender, telemetry.clone()));
         let (departing, watching) = Departing::new(settings, client.clone(), telemetry.clone());
         tasks.spawn("DaemonSet watch", watching.run());
         let socket = socket.clone();
@@ -47,7 +46,7 @@ impl Installed {
             telemetry: telemetry.clone(),
             ready: ready(),
             successor: Box::new(move || socket.successor()),
-            complain: complaints(events, &settings.node),
+            complain: complaints(events.clone(), &settings.node),
         };
         let node = Node::new(settings, install, backend.clone(), log.clone(), telemetry.clone());
         Some(Installed { installation: Installation::new(node, around), departing })
