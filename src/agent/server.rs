@@ -13,9 +13,11 @@ use crate::host::uds::Connection;
 use crate::host::uds_listener::Listener;
 use crate::telemetry::agent_event::AgentEvent;
 use crate::telemetry::batch;
+use crate::telemetry::held::Share;
 use crate::telemetry::metrics::{DropReason, Signal};
 use crate::telemetry::resource::Origin;
-use crate::wire::agent::{self as wire, Call, Kind, ProtocolError};
+use crate::telemetry::story::Lost;
+use crate::wire::agent::{self as wire, Call, Kind, ProtocolError, Tells};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -143,31 +145,89 @@ fn handle(stream: UnixStream, service: &Service) {
     }
     let (call, netns) = match receive(&mut connection) {
         Ok(Received::Call(call, netns)) => (call, netns),
-        Ok(Received::Telemetry(bytes)) => return ingest(&bytes, service),
+        Ok(Received::Telemetry(bytes)) => {
+            return ingest(&bytes, service, &mut service.telemetry.hold(Lost::default()));
+        }
         // Somebody only looked whether we are there.
         Err(ReceiveError::Nothing) => return,
         Err(error) => return service.telemetry.event(unreadable(&mut connection, &error)),
     };
     let (story, conclusion) = service.conclude(&call, netns.as_ref());
+    let (told, tells) = (story.into_batch(), tells(&call));
+    // With the answer the caller believes that it is told, here and by itself.
+    let mut held = service.telemetry.hold(sum(service.telemetry.to_send(&told), tells));
     connection.limit(TALK);
-    let _ = answer(&mut connection, &conclusion);
-    service.telemetry.ingest(story.into_batch(), Origin::Agent);
-    connection.limit(TELEMETRY);
-    take_telemetry(&mut connection, service);
+    let answered = answer(&mut connection, &conclusion);
+    service.telemetry.ingest_held(told, Origin::Agent, &mut held);
+    let heard = take_telemetry(&mut connection, service, &mut held);
+    let goes_alone = matches!(&conclusion.result, Err(failure) if failure.step == Step::AgentCall);
+    if heard == Heard::Nothing && answered.is_ok() && !goes_alone {
+        service.telemetry.killed(tells);
+    }
+    drop(held);
+    service.telemetry.settle();
+}
+
+/// How much the caller says that it will tell, as far as that can be true.
+fn tells(call: &Call) -> Lost {
+    let most = |said: u32, most: usize| u64::from(said).min(most as u64);
+    call.tells.map_or(Lost::default(), |Tells { spans, logs }| Lost {
+        spans: most(spans, batch::MAX_SPANS),
+        logs: most(logs, batch::MAX_LOGS),
+    })
+}
+
+fn sum(one: Lost, other: Lost) -> Lost {
+    Lost { spans: one.spans + other.spans, logs: one.logs + other.logs }
+}
+
+/// What became of the caller's own telemetry.
+#[derive(PartialEq, Eq)]
+enum Heard {
+    /// It came, or the caller knows that it did not arrive and keeps it.
+    Enough,
+    /// It did not come, and the caller is gone.
+    Nothing,
 }
 
 /// The caller's own telemetry, after its answer. A caller that died meanwhile has none.
-fn take_telemetry(connection: &mut Connection, service: &Service) {
+fn take_telemetry(connection: &mut Connection, service: &Service, held: &mut Share) -> Heard {
+    connection.limit(TELEMETRY);
+    let mut received = telemetry(connection);
+    if matches!(&received, Err(ReceiveError::Io(error)) if is_timeout(error)) {
+        // It may come right now: either it is here already, or the caller learns that it is not taken.
+        let refused = connection.refuse_more();
+        connection.limit(TELEMETRY);
+        received = telemetry(connection);
+        if refused.is_ok() && received.is_err() {
+            return Heard::Enough;
+        }
+    }
+    match received {
+        Ok(bytes) => ingest(&bytes, service, held),
+        Err(ReceiveError::Io(_)) => return Heard::Nothing,
+        // Whatever came, it was not lost with its sender.
+        Err(_) => {}
+    }
+    Heard::Enough
+}
+
+fn telemetry(connection: &mut Connection) -> Result<Vec<u8>, ReceiveError> {
     let mut head = [0; wire::HEADER];
-    let received = connection.receive(&mut head).map_err(ReceiveError::Io).and_then(|()| body(connection, head));
-    if let Ok((Kind::Telemetry, bytes)) = received {
-        ingest(&bytes, service);
+    connection.receive(&mut head)?;
+    match body(connection, head)? {
+        (Kind::Telemetry, bytes) => Ok(bytes),
+        (found, _) => Err(ReceiveError::OutOfOrder { found }),
     }
 }
 
-fn ingest(bytes: &[u8], service: &Service) {
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
+}
+
+fn ingest(bytes: &[u8], service: &Service, held: &mut Share) {
     match batch::decode(bytes) {
-        Ok(batch) => service.telemetry.ingest(batch, Origin::Plugin),
+        Ok(batch) => service.telemetry.ingest_held(batch, Origin::Plugin, held),
         Err(error) => {
             service.telemetry.metrics().dropped(Signal::Traces, DropReason::Invalid, 1);
             service.telemetry.event(AgentEvent::CallRefused { problem: error.to_string() });

@@ -3,6 +3,7 @@
 //! put back. Nothing in the spool can stop the agent.
 
 use super::claims::Claims;
+use crate::host::held_file::{self, HeldFile};
 use crate::host::spool::{Spool, Waiting};
 use crate::host::spool_claim::claim;
 use crate::telemetry::agent_event::AgentEvent;
@@ -15,8 +16,9 @@ use crate::telemetry::story::{Batch, Lost};
 use crate::wire::spool::{self as wire, Item, Reader};
 use std::collections::HashSet;
 use std::convert::Infallible;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How often the spool is looked at; mostly there is nothing.
@@ -69,6 +71,7 @@ impl Drain {
     }
 
     fn portion(&mut self) -> Portion {
+        self.take_held();
         let waiting = match self.spool.waiting() {
             Ok(waiting) => waiting,
             Err(error) => {
@@ -144,6 +147,37 @@ impl Drain {
         }
     }
 
+    /// What processes held that were killed is counted.
+    fn take_held(&mut self) {
+        // A directory that cannot be read is told of by who looks for what waits.
+        for path in self.spool.held().unwrap_or_default() {
+            if !self.stuck.contains(&path)
+                && let Err(error) = self.bury(&path)
+            {
+                self.complain(&path, &error.to_string());
+            }
+        }
+        if let Some(problem) = self.telemetry.unnoted() {
+            let path = self.spool.directory().display().to_string();
+            self.telemetry.event(AgentEvent::HeldUnnoted { path, problem });
+        }
+    }
+
+    /// Counts what this process held, if it is dead. At every moment one note at least says how
+    /// much it was, until the collector has been told.
+    fn bury(&mut self, path: &Path) -> io::Result<()> {
+        let Some(dead) = held_file::claim(path)? else { return Ok(()) };
+        let held = dead.held;
+        let inherited = self.telemetry.inherit(held.unwrap_or_default());
+        dead.remove()?;
+        match held {
+            Some(Lost { spans: 0, logs: 0 }) => {}
+            Some(_) => self.telemetry.bury(inherited),
+            None => self.telemetry.event(damaged(path, "it does not say how much a killed process held in memory")),
+        }
+        Ok(())
+    }
+
     /// Tells once of something that stays as it is.
     fn complain(&mut self, path: &Path, problem: &str) {
         if self.stuck.insert(path.to_owned()) {
@@ -164,13 +198,17 @@ fn damaged(path: &Path, problem: &str) -> AgentEvent {
     AgentEvent::SpoolDamaged { path: path.display().to_string(), problem: problem.to_owned() }
 }
 
-/// Puts what cannot be sent into the spool.
-pub struct SpoolKeeper(Spool);
+/// Puts what cannot be sent into the spool, and notes there how much is in memory.
+pub struct SpoolKeeper {
+    spool: Spool,
+    /// Made when there is something to note.
+    held: Mutex<Option<HeldFile>>,
+}
 
 impl SpoolKeeper {
     /// Into the spool of this run directory.
     pub fn new(run_dir: &Path) -> SpoolKeeper {
-        SpoolKeeper(Spool::in_run_dir(run_dir))
+        SpoolKeeper { spool: Spool::in_run_dir(run_dir), held: Mutex::default() }
     }
 }
 
@@ -178,10 +216,26 @@ impl Keeper for SpoolKeeper {
     fn keep(&self, bytes: &[u8], items: Lost) -> Kept {
         let Some(record) = wire::record(bytes) else { return Kept::Lost };
         let file = [&wire::MAGIC[..], &record].concat();
-        if self.0.put_back(&file).is_ok() {
+        if self.spool.put_back(&file).is_ok() {
             return Kept::Waits;
         }
         // The count outlives this process, whose metrics nobody may read any more.
-        if self.0.add_lost(items).is_ok() { Kept::LossNoted } else { Kept::Lost }
+        if self.spool.add_lost(items).is_ok() { Kept::LossNoted } else { Kept::Lost }
+    }
+
+    fn note(&self, items: Lost) -> io::Result<()> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = match held.take() {
+            Some(file) => file,
+            None => self.spool.make_held()?,
+        };
+        held.insert(file).write(items)
+    }
+
+    fn end_note(&self) {
+        if let Some(file) = self.held.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // One that stays says that nothing was held.
+            let _ = file.remove();
+        }
     }
 }

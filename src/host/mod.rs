@@ -9,6 +9,7 @@ pub mod dry_run;
 pub mod fake;
 pub mod file_error;
 pub mod groups;
+pub mod held_file;
 pub mod iptables;
 pub mod kernel;
 pub mod memory;

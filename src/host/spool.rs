@@ -2,6 +2,7 @@
 //! from where the agent takes it. Files appear whole (temporary name, then rename), the directory
 //! is bounded in files and bytes, and what does not fit is counted in the directory itself.
 
+use super::held_file::HeldFile;
 use super::spool_lost;
 use crate::telemetry::story::Lost;
 use std::fs::{DirBuilder, OpenOptions};
@@ -23,6 +24,10 @@ const WHOLE: &str = ".spool";
 const TOLD: &str = ".told.spool";
 /// A file that begins so is being written, or its writer was killed.
 const UNFINISHED: &str = ".unfinished-";
+/// The ending of a file that says how much a process holds in memory.
+const HELD: &str = ".held";
+/// The most such files; there is one for each agent that lives, or was killed lately.
+const MOST_HELD: usize = 64;
 /// How long an unfinished file may be young enough to have a writer.
 const STALE: Duration = Duration::from_secs(60);
 /// Holds the numbers of lost spans and log records.
@@ -121,6 +126,27 @@ impl Spool {
         spool_lost::take(&self.directory.join(LOST))
     }
 
+    /// Makes the file in which this process notes how much it holds in memory.
+    pub fn make_held(&self) -> io::Result<HeldFile> {
+        self.make_directory()?;
+        if self.held()?.len() >= MOST_HELD {
+            return Err(io::Error::other(format!("there are {MOST_HELD} such files already")));
+        }
+        let name = new_name();
+        let unfinished = self.directory.join(format!("{UNFINISHED}{name}{HELD}"));
+        HeldFile::make(&unfinished, self.directory.join(format!("{name}{HELD}")))
+    }
+
+    /// Such files of all processes, dead or alive.
+    pub fn held(&self) -> io::Result<Vec<PathBuf>> {
+        let is_held = |name: &str| name.ends_with(HELD) && !name.starts_with(UNFINISHED);
+        let paths = entries(&self.directory)?.filter_map(|entry| match entry {
+            Ok((entry, name)) => is_held(&name).then(|| Ok(entry.path())),
+            Err(error) => Some(Err(error)),
+        });
+        paths.collect()
+    }
+
     fn write(&self, bytes: &[u8], ending: &str, bounds: Bounds) -> Result<(), SpoolError> {
         let io = |source| SpoolError::Io { directory: self.directory.clone(), source };
         self.make_directory().map_err(io)?;
@@ -128,9 +154,7 @@ impl Spool {
             let Bounds { files, bytes } = bounds;
             return Err(SpoolError::Full { directory: self.directory.clone(), files, bytes });
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{now:020}-{}-{number}", std::process::id());
+        let name = new_name();
         let unfinished = self.directory.join(format!("{UNFINISHED}{name}"));
         let written = write_new(&unfinished, bytes)
             .and_then(|()| std::fs::rename(&unfinished, self.directory.join(format!("{name}{ending}"))));
@@ -159,14 +183,25 @@ impl Spool {
     fn is_full(&self, more: u64, bounds: Bounds) -> io::Result<bool> {
         let (mut files, mut bytes) = (0, more);
         for entry in entries(&self.directory)? {
+            let (entry, name) = entry?;
+            if name.ends_with(HELD) {
+                continue;
+            }
             files += 1;
-            bytes += entry?.0.metadata().map_or(0, |meta| meta.len());
+            bytes += entry.metadata().map_or(0, |meta| meta.len());
             if files >= bounds.files || bytes > bounds.bytes {
                 return Ok(true);
             }
         }
         Ok(false)
     }
+}
+
+/// A name that no other file has; names are in the order of time.
+fn new_name() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
+    format!("{now:020}-{}-{number}", std::process::id())
 }
 
 fn entries(directory: &Path) -> io::Result<impl Iterator<Item = io::Result<(std::fs::DirEntry, String)>>> {

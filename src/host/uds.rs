@@ -8,6 +8,7 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, sendmsg, socket,
 };
 use std::io::{self, IoSlice, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -97,6 +98,12 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// Takes nothing more: what the peer sends from now on fails there. What it has sent can still
+    /// be received.
+    pub fn refuse_more(&self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Read)
     }
 
     fn left(&self) -> io::Result<Duration> {

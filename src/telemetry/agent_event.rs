@@ -176,6 +176,14 @@ agent_events! {
     /// Some of what plugins left behind cannot be read.
     SpoolDamaged { path: String = FILE_PATH, problem: String = EXCEPTION_MESSAGE }
         = "istio_cni.spool.damaged", Warn, "part of the telemetry in {path} cannot be read: {problem}";
+    /// It cannot be noted how much telemetry is in memory.
+    HeldUnnoted { path: String = FILE_PATH, problem: String = EXCEPTION_MESSAGE }
+        = "istio_cni.spool.unnoted", Warn,
+        "cannot note in {path} how much telemetry is in memory; it is not counted if this process is killed: {problem}";
+    /// A process was killed that held telemetry in memory.
+    TelemetryKilled { spans: u64 = TELEMETRY_SPANS, logs: u64 = TELEMETRY_LOGS }
+        = "istio_cni.telemetry.killed", Warn,
+        "an agent was killed and took at most {spans} spans and {logs} log records along that it had not sent yet";
     /// Telemetry goes out.
     ExportStarted {
         signal: String = TELEMETRY_SIGNAL, endpoint: String = TELEMETRY_ENDPOINT, protocol: String = TELEMETRY_PROTOCOL,

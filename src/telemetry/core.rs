@@ -4,14 +4,14 @@ use super::agent_event::AgentEvent;
 use super::console::{self, hex};
 use super::console_writer::Console;
 use super::event::Level;
-use super::keep::{Item, Keeper, Queued, put_back};
+use super::held::{Held, Share};
+use super::keep::{Item, Keeper, Place, Queued, Source, put_back};
 use super::metrics::{DropReason, Metrics};
 use super::otlp::config::Config;
 use super::otlp::limits::Limits;
 use super::otlp::queue::{Queue, Refused};
-use super::receipt::Receipt;
 use super::resource::Origin;
-use super::story::{Attribute, Clock};
+use super::story::{Attribute, Clock, Lost};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ pub struct Core {
     pub(super) console: Console,
     pub(super) log_queue: Option<Arc<Queue<Queued<LogRecord>>>>,
     pub(super) keeper: Option<Arc<dyn Keeper>>,
+    pub(super) held: Held,
     clock: Clock,
     level: AtomicU8,
     limits: Limits,
@@ -42,6 +43,7 @@ impl Core {
             metrics,
             console,
             log_queue: config.logs.as_ref().map(|_| Arc::new(Queue::new(batches.queue, batches.size))),
+            held: Held::new(keeper.clone()),
             keeper,
             clock: Clock::start(),
             level: AtomicU8::new(level as u8),
@@ -66,10 +68,21 @@ impl Core {
 
     /// Tells an event of the agent on the console and to the collector.
     pub fn event(&self, event: AgentEvent) {
-        if self.shows(event.level()) {
-            let log = self.record(&event);
-            self.console.show(&log, Origin::Agent.console_scope());
-            self.send_logs(vec![log], Origin::Agent, None);
+        self.event_holding(event, self.held.hold(Lost::default()));
+    }
+
+    /// The same, with a share of what is held that goes when the collector has been told.
+    pub fn event_holding(&self, event: AgentEvent, mut share: Share) {
+        if !self.shows(event.level()) {
+            return;
+        }
+        let mut log = self.record(&event);
+        self.console.show(&log, Origin::Agent.console_scope());
+        if let Some(queue) = &self.log_queue {
+            self.limits.cut_log(&mut log);
+            let Lost { spans, logs } = share.items();
+            share.cover(Lost { spans, logs: logs + 1 });
+            self.push(queue, vec![Queued { origin: Origin::Agent, item: log, place: Place::Memory(share) }]);
         }
     }
 
@@ -89,10 +102,10 @@ impl Core {
     }
 
     /// Hands log records to the exporter.
-    pub fn send_logs(&self, mut logs: Vec<LogRecord>, origin: Origin, receipt: Option<&Receipt>) {
+    pub fn send_logs(&self, mut logs: Vec<LogRecord>, origin: Origin, source: Source<'_>) {
         let Some(queue) = &self.log_queue else { return };
         logs.iter_mut().for_each(|log| self.limits.cut_log(log));
-        self.push(queue, logs, origin, receipt);
+        self.queue(queue, logs, origin, source);
     }
 
     /// Shows a span on the console, for `OTEL_TRACES_EXPORTER=console`.
@@ -113,14 +126,21 @@ impl Core {
 
     /// Queues items. Those that are kept elsewhere meanwhile go in whole or stay there; of the
     /// others, what finds no room is counted, and what comes after the end is put back.
-    pub fn push<T: Item>(&self, queue: &Queue<Queued<T>>, items: Vec<T>, origin: Origin, receipt: Option<&Receipt>) {
-        let queued = items.into_iter().map(|item| Queued { origin, item, receipt: receipt.cloned() }).collect();
-        if receipt.is_some() {
-            return queue.push_all(queued);
+    pub fn queue<T: Item>(&self, queue: &Queue<Queued<T>>, items: Vec<T>, origin: Origin, mut source: Source<'_>) {
+        let queued = items.into_iter().map(|item| Queued { origin, item, place: source.place::<T>() }).collect();
+        match source {
+            Source::Spool(_) => queue.push_all(queued),
+            Source::Memory(_) => self.push(queue, queued),
         }
-        match queue.push(queued) {
+    }
+
+    fn push<T: Item>(&self, queue: &Queue<Queued<T>>, items: Vec<Queued<T>>) {
+        match queue.push(items) {
             Ok(()) => {}
-            Err(Refused::Full(items)) => self.metrics.dropped(T::SIGNAL, DropReason::QueueFull, items as u64),
+            Err(Refused::Full(items)) => {
+                self.metrics.dropped(T::SIGNAL, DropReason::QueueFull, items as u64);
+                self.held.settle();
+            }
             Err(Refused::Closed(items)) => _ = put_back(self, items, DropReason::Shutdown),
         }
     }

@@ -121,6 +121,10 @@ keys! {
     TELEMETRY_ENDPOINT = "istio_cni.telemetry.endpoint";
     /// How telemetry is sent: `grpc` or `http/protobuf`.
     TELEMETRY_PROTOCOL = "istio_cni.telemetry.protocol";
+    /// How many spans.
+    TELEMETRY_SPANS = "istio_cni.telemetry.spans";
+    /// How many log records.
+    TELEMETRY_LOGS = "istio_cni.telemetry.log_records";
     /// How many bytes of telemetry.
     TELEMETRY_BYTES = "istio_cni.telemetry.bytes";
     /// The agent's settings, by their names in the environment.

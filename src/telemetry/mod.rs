@@ -22,6 +22,7 @@ pub mod dependency_log;
 mod drops;
 pub mod event;
 mod export;
+pub mod held;
 pub mod keep;
 pub mod keys;
 pub mod metrics;

@@ -7,7 +7,8 @@ use super::core::Core;
 use super::drops::Drops;
 use super::event::Level;
 use super::export::Exports;
-use super::keep::{Keeper, Queued};
+use super::held::Share;
+use super::keep::{Keeper, Queued, Source};
 use super::metrics::{DropReason, Metrics, Signal};
 use super::otlp::config::Config;
 use super::otlp::env::Warning;
@@ -15,7 +16,7 @@ use super::otlp::queue::Queue;
 use super::otlp::sampler::SAMPLED;
 use super::receipt::Receipt;
 use super::resource::{Identity, Origin, resource};
-use super::story::Batch;
+use super::story::{Batch, Lost};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use std::io::Write;
@@ -105,8 +106,61 @@ impl Telemetry {
     /// Takes over what a request told: samples from its spans, lines from its log records, and
     /// both to the collector. Never waits; what does not fit is counted as dropped.
     pub fn ingest(&self, batch: Batch, origin: Origin) {
+        self.ingest_held(batch, origin, &mut self.hold(Lost::default()));
+    }
+
+    /// The same for what is held already, at least in part: the share parts with it.
+    pub fn ingest_held(&self, batch: Batch, origin: Origin, share: &mut Share) {
+        share.cover(self.to_send(&batch));
         self.tell(&batch, origin);
-        self.send(batch, origin, None);
+        self.send(batch, origin, Source::Memory(share));
+    }
+
+    /// Notes that so many items are in this process' memory, or will be at once, and nowhere else.
+    /// Only what goes to a collector can miss it.
+    pub fn hold(&self, items: Lost) -> Share {
+        let (spans, logs) = (self.0.spans.is_some(), self.0.core.log_queue.is_some());
+        let exported = |is: bool, items| if is { items } else { 0 };
+        self.0.core.held.hold(Lost { spans: exported(spans, items.spans), logs: exported(logs, items.logs) })
+    }
+
+    /// How many items of a batch go to a collector.
+    pub fn to_send(&self, batch: &Batch) -> Lost {
+        let samples = |span: &&Span| self.0.config.sampler.samples(span);
+        let spans = self.0.spans.as_ref().map_or(0, |_| batch.spans.iter().filter(samples).count());
+        let logs = self.0.core.log_queue.as_ref().map_or(0, |_| batch.logs.len());
+        Lost { spans: spans as u64, logs: logs as u64 }
+    }
+
+    /// Lowers the note of what is held, after a share of it went.
+    pub fn settle(&self) {
+        self.0.core.held.settle();
+    }
+
+    /// Why it cannot be noted what is held, said once.
+    pub fn unnoted(&self) -> Option<String> {
+        self.0.core.held.take_problem()
+    }
+
+    /// Takes what another process held from its note into this one's, so that it is still noted
+    /// somewhere when the other note is gone.
+    pub fn inherit(&self, held: Lost) -> Share {
+        self.0.core.held.hold(held)
+    }
+
+    /// Counts what a killed process held, and says so.
+    pub fn bury(&self, inherited: Share) {
+        let Lost { spans, logs } = inherited.items();
+        self.killed(Lost { spans, logs });
+        self.0.core.event_holding(AgentEvent::TelemetryKilled { spans, logs }, inherited);
+        // Without a collector of logs it is told by now.
+        self.settle();
+    }
+
+    /// Counts what went with a process that was killed.
+    pub fn killed(&self, items: Lost) {
+        self.metrics().dropped(Signal::Traces, DropReason::Killed, items.spans);
+        self.metrics().dropped(Signal::Logs, DropReason::Killed, items.logs);
     }
 
     /// Takes over what waited in the spool: it is sent, and nothing of it is dropped for want of
@@ -116,7 +170,7 @@ impl Telemetry {
         if !told {
             self.tell(&batch, origin);
         }
-        self.send(batch, origin, Some(receipt));
+        self.send(batch, origin, Source::Spool(receipt));
     }
 
     /// Whether the queues are half empty at most. Without a collector there is always room.
@@ -143,7 +197,7 @@ impl Telemetry {
     }
 
     /// The part that is for the collector.
-    fn send(&self, batch: Batch, origin: Origin, receipt: Option<&Receipt>) {
+    fn send(&self, batch: Batch, origin: Origin, mut source: Source<'_>) {
         let Batch { mut spans, logs, .. } = batch;
         let core = &self.0.core;
         if let Some(queue) = &self.0.spans {
@@ -152,9 +206,9 @@ impl Telemetry {
                 span.flags |= SAMPLED;
                 self.0.config.span_limits.cut_span(span);
             }
-            core.push(queue, spans, origin, receipt);
+            core.queue(queue, spans, origin, source.again());
         }
-        core.send_logs(logs, origin, receipt);
+        core.send_logs(logs, origin, source);
     }
 
     /// Sends what is waiting and ends, within `limit`. What is left then is kept where there is a
@@ -170,6 +224,7 @@ impl Telemetry {
             }
         }
         self.0.core.console.shutdown(deadline).await;
+        self.0.core.held.close();
     }
 }
 

@@ -173,6 +173,12 @@ impl Story {
         }
     }
 
+    /// How much is told so far: what has ended.
+    pub fn so_far(&self) -> Lost {
+        let state = lock(&self.state);
+        Lost { spans: state.batch.spans.len() as u64, logs: state.batch.logs.len() as u64 }
+    }
+
     /// Ends the story: every record gets the trace id and the pod's identity known by now.
     pub fn into_batch(self) -> Batch {
         let State { trace, pod, pinned, mut batch, .. } =

@@ -65,6 +65,15 @@ pub struct Call {
     pub pinned: Option<u8>,
     /// The plugin's log level word.
     pub level: String,
+    /// How much the plugin will tell after the answer; an earlier plugin does not say.
+    pub tells: Option<Tells>,
+}
+
+/// How much telemetry a plugin will send at most after it has got its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tells {
+    pub spans: u32,
+    pub logs: u32,
 }
 
 /// Puts a body into a frame.
@@ -141,6 +150,7 @@ mod tests {
             parent: Some(SpanId([1; 8])),
             pinned: None,
             level: "info".into(),
+            tells: None,
         }
     }
 
@@ -154,6 +164,14 @@ mod tests {
         }
         let own = Call { request: Request { own_netns: true, ..call().request }, ..call() };
         assert_eq!(decode_call(&encode_call(&own).unwrap()).unwrap(), own);
+    }
+
+    #[test]
+    fn how_much_a_plugin_will_tell_survives_the_wire() {
+        let tells = Call { tells: Some(Tells { spans: 4, logs: 5 }), ..call() };
+        assert_eq!(decode_call(&encode_call(&tells).unwrap()).unwrap(), tells);
+        let silent = String::from_utf8(encode_call(&call()).unwrap()).unwrap();
+        assert!(!silent.contains("tells"), "{silent}");
     }
 
     #[test]

@@ -165,6 +165,13 @@ impl Drop for Agent {
     }
 }
 
+/// What these log lines say that killed agents took along at most: spans and log records.
+pub fn taken_along(log: &[Value]) -> (u64, u64) {
+    let lines = log.iter().filter(|line| line["msg"].as_str().is_some_and(|text| text.contains("an agent was killed")));
+    let said = |line: &Value, what: &str| line[format!("istio_cni.telemetry.{what}")].as_u64().unwrap();
+    lines.fold((0, 0), |(spans, logs), line| (spans + said(line, "spans"), logs + said(line, "log_records")))
+}
+
 /// The agent's command with the environment of a DaemonSet's pod, on ports that are free.
 pub fn command(node: &Node) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_istio-cni-otel"));
@@ -219,7 +226,7 @@ pub fn call_for(uid: &str) -> Call {
         outbound: Ok(Outbound::default()),
         bounds,
     };
-    Call { request, trace: TraceId::of_pod(uid), parent: None, pinned: None, level: "info".into() }
+    Call { request, trace: TraceId::of_pod(uid), parent: None, pinned: None, level: "info".into(), tells: None }
 }
 
 /// Makes a call on the socket, as the plugin does.

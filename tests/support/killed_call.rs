@@ -15,6 +15,8 @@ pub enum Counted {
     All,
     /// From entering the pod's namespace to the answer.
     SetUp,
+    /// Those after the answer.
+    Afterwards,
 }
 
 /// Counts system calls of a process.
@@ -28,11 +30,15 @@ impl Counter {
     /// Counts a call; how many there are with it, if it counts.
     fn count(&mut self, call: &NextCall) -> Option<usize> {
         let inside = self.calls > 0 || call.number == libc::SYS_setns;
-        if self.answered || (self.counted == Counted::SetUp && !inside) {
+        let counts = match self.counted {
+            Counted::All => true,
+            Counted::SetUp => inside && !self.answered,
+            Counted::Afterwards => self.answered,
+        };
+        self.answered |= call.number == libc::SYS_write && call.first_argument == 1;
+        if !counts {
             return None;
         }
-        let answers = call.number == libc::SYS_write && call.first_argument == 1;
-        self.answered = self.counted == Counted::SetUp && answers;
         self.calls += 1;
         Some(self.calls)
     }

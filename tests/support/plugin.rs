@@ -145,6 +145,8 @@ impl Node {
     pub fn spooled(&self) -> Vec<Batch> {
         let Ok(entries) = std::fs::read_dir(self.path("spool")) else { return Vec::new() };
         let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        // A living agent's note of what it holds is no telemetry.
+        files.retain(|file| file.extension().is_none_or(|extension| extension != "held"));
         files.sort();
         files.iter().map(|file| batch_of(file)).collect()
     }

@@ -7,12 +7,16 @@ use crate::domain::request::{Answer, Command, Conclusion, Request};
 use crate::domain::step::{ErrorType, Step};
 use crate::host::uds::Connection;
 use crate::telemetry::keys;
-use crate::telemetry::story::Open;
-use crate::wire::agent::{self as wire, Call, HEADER, Kind, ProtocolError};
+use crate::telemetry::story::{Lost, Open};
+use crate::wire::agent::{self as wire, Call, HEADER, Kind, ProtocolError, Tells};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// What is told after the call was sent, at most: the spans of the call and of the request, the line
+/// of the call, and two of a request that failed.
+const REST: Tells = Tells { spans: 2, logs: 3 };
 
 /// What came of calling the agent.
 pub enum Reached {
@@ -162,8 +166,16 @@ impl Caller<'_> {
         let settings = self.session.settings();
         let level = if settings.log_level.is_empty() { "info".to_owned() } else { settings.log_level.clone() };
         let pinned = self.session.story.pinned_flags();
-        let call = Call { request: request.clone(), trace, parent, pinned, level };
+        let call = Call { request: request.clone(), trace, parent, pinned, level, tells: self.tells() };
         wire::frame(Kind::Call, &wire::encode_call(&call)?)
+    }
+
+    /// How much there will be to tell, if there is a place to tell it to.
+    fn tells(&self) -> Option<Tells> {
+        let Lost { spans, logs } = self.session.story.so_far();
+        let most = |so_far: u64, rest| u32::try_from(so_far).unwrap_or(u32::MAX).saturating_add(rest);
+        let tells = Tells { spans: most(spans, REST.spans), logs: most(logs, REST.logs) };
+        self.session.has_run_dir().then_some(tells)
     }
 
     fn receive(&self, connection: &mut Connection) -> Result<Conclusion, CallError> {

@@ -76,7 +76,7 @@ catalog! {
         "Time since a watch last heard from the Kubernetes API server.";
     TELEMETRY_DROPPED = "istio_cni_telemetry_dropped_total", Kind::Counter, "{item}",
         [LABEL_SIGNAL, LABEL_REASON],
-        "Spans, log records, metric data points and console lines that were lost, and why.";
+        "Spans, log records, metric data points and console lines that were lost, and why; of what a killed process held, the most that can be lost.";
     SPOOL_BYTES = "istio_cni_telemetry_spool_bytes", Kind::Gauge, "By",
         [],
         "Size of the telemetry that waits in the spool, left by plugins or not yet taken by the collector.";

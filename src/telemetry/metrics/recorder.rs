@@ -51,17 +51,21 @@ pub enum DropReason {
     Invalid,
     /// The spool had no room left to keep it in.
     SpoolFull,
+    /// A process was killed that held it in memory: at most so many, because what was on its way
+    /// then may have arrived.
+    Killed,
 }
 
 impl DropReason {
     /// Every reason.
-    pub const ALL: [DropReason; 6] = [
+    pub const ALL: [DropReason; 7] = [
         DropReason::QueueFull,
         DropReason::ExportFailed,
         DropReason::Rejected,
         DropReason::Shutdown,
         DropReason::Invalid,
         DropReason::SpoolFull,
+        DropReason::Killed,
     ];
 
     /// The label value.
@@ -73,6 +77,7 @@ impl DropReason {
             DropReason::Shutdown => "shutdown",
             DropReason::Invalid => "invalid",
             DropReason::SpoolFull => "spool_full",
+            DropReason::Killed => "killed",
         }
     }
 }

@@ -153,6 +153,7 @@ fn account<T: Item>(core: &Core, items: Vec<Queued<T>>, sent: Sent) -> u64 {
         (_, None) => {}
     }
     items.into_iter().for_each(Queued::settle);
+    core.held.settle();
     0
 }
 

@@ -2,7 +2,7 @@
 
 mod outbound;
 
-use super::{Call, ProtocolError, VERSION};
+use super::{Call, ProtocolError, Tells, VERSION};
 use crate::domain::failure::Failure;
 use crate::domain::identity::{SpanId, TraceId, TraceLink};
 use crate::domain::pod::PodRef;
@@ -45,6 +45,14 @@ pub(super) struct CallJson {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     trace_flags: Option<u8>,
     level: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tells: Option<TellsJson>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TellsJson {
+    spans: u32,
+    logs: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -134,6 +142,7 @@ impl From<&Call> for CallJson {
             pinned: call.pinned.is_some(),
             trace_flags: call.pinned,
             level: call.level.clone(),
+            tells: call.tells.map(|Tells { spans, logs }| TellsJson { spans, logs }),
         }
     }
 }
@@ -160,6 +169,7 @@ impl TryFrom<CallJson> for Call {
             parent: parent.transpose()?,
             pinned: json.pinned.then(|| json.trace_flags.unwrap_or(SAMPLED)),
             level: json.level,
+            tells: json.tells.map(|TellsJson { spans, logs }| Tells { spans, logs }),
         })
     }
 }
