@@ -4,6 +4,9 @@ use super::agent::{self, AgentArgs};
 use super::demo;
 use super::demo::args::DemoArgs;
 use super::rules::{self, RulesArgs};
+use super::validate;
+use super::validate::flags::{ValidateArgs, is_other_log_flag};
+use super::validate::settings::Form;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use std::ffi::OsString;
@@ -26,7 +29,8 @@ const WRONG_USE: u8 = 2;
   kubectl get pod web-0 -o yaml | istio-cni-otel rules --pod -
   istio-cni-otel completions bash > /etc/bash_completion.d/istio-cni-otel
 
-Started under the name install-cni it is the agent, with the flags of Istio's install-cni."
+Started under the name install-cni it is the agent, with the flags of Istio's install-cni; as pilot-agent
+istio-iptables it is the validator."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -38,6 +42,10 @@ enum Command {
     Agent(AgentArgs),
     Rules(RulesArgs),
     Demo(DemoArgs),
+    Validate(ValidateArgs),
+    /// The validator by the name that pod templates call it by, after an image's entrypoint.
+    #[command(name = "istio-iptables", hide = true)]
+    IstioIptables(ValidateArgs),
     /// Print a script that completes this command line in a shell.
     Completions {
         /// The shell.
@@ -65,21 +73,44 @@ enum InstallCommand {
     PrintVersion,
 }
 
+/// The entrypoint of Istio's proxy image, of which there is the validator here.
+#[derive(Debug, Parser)]
+#[command(name = "pilot-agent", version)]
+struct PilotAgent {
+    #[command(subcommand)]
+    command: PilotCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum PilotCommand {
+    #[command(name = "istio-iptables")]
+    IstioIptables(ValidateArgs),
+}
+
 /// Runs what the arguments ask for; the first one is the name that we were started under.
-pub fn run(arguments: Vec<OsString>) -> ExitCode {
-    let parsed = if started_as(&arguments) == "install-cni" {
-        InstallCni::try_parse_from(arguments).map(|given| match given.command {
+pub fn run(mut arguments: Vec<OsString>) -> ExitCode {
+    let validates = validates(&arguments);
+    if validates {
+        arguments.retain(|argument| !is_other_log_flag(argument));
+    }
+    let parsed = match started_as(&arguments) {
+        "install-cni" => InstallCni::try_parse_from(arguments).map(|given| match given.command {
             Some(InstallCommand::PrintVersion) => Command::PrintVersion,
             None => Command::Agent(given.agent),
-        })
-    } else {
-        Cli::try_parse_from(arguments).map(|given| given.command)
+        }),
+        "pilot-agent" => PilotAgent::try_parse_from(arguments).map(|given| match given.command {
+            PilotCommand::IstioIptables(args) => Command::IstioIptables(args),
+        }),
+        _ => Cli::try_parse_from(arguments).map(|given| given.command),
     };
     match parsed {
         Ok(command) => execute(command),
         Err(error) => {
             // Help and version go to standard output, the rest to standard error.
             let _ = error.print();
+            if validates && error.use_stderr() {
+                return ExitCode::from(validate::WRONG_USE);
+            }
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(WRONG_USE))
         }
     }
@@ -95,6 +126,14 @@ fn execute(command: Command) -> ExitCode {
         Command::Demo(args) => {
             drop(stdout);
             return demo::run(args);
+        }
+        Command::Validate(args) => {
+            drop(stdout);
+            return validate::run(&args, Form::Validate);
+        }
+        Command::IstioIptables(args) => {
+            drop(stdout);
+            return validate::run(&args, Form::IstioIptables);
         }
         Command::Rules(args) => rules::run(&args, &mut stdout),
         Command::Completions { shell } => {
@@ -129,6 +168,12 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
+/// Whether the validator is meant, whose status for wrong arguments must not be any other one.
+fn validates(arguments: &[OsString]) -> bool {
+    let command = arguments.get(1).and_then(|command| command.to_str()).unwrap_or_default();
+    ["validate", "istio-iptables"].contains(&command) || started_as(arguments) == "pilot-agent"
+}
+
 fn started_as(arguments: &[OsString]) -> &str {
     let name = arguments.first().and_then(|name| Path::new(name).file_name());
     name.and_then(|name| name.to_str()).unwrap_or_default()
@@ -142,6 +187,7 @@ mod tests {
     fn the_command_lines_are_consistent() {
         Cli::command().debug_assert();
         InstallCni::command().debug_assert();
+        PilotAgent::command().debug_assert();
     }
 
     #[test]

@@ -6,3 +6,4 @@ pub mod demo;
 mod outbound;
 pub mod plugin;
 pub mod rules;
+pub mod validate;

@@ -1,6 +1,8 @@
 //! Numbers, truth values and quoting as Go's `strconv` reads and words them. Annotations are
 //! checked by the reference in Go, and its error texts are what people find in runbooks.
 
+use std::time::Duration;
+
 /// Quotes a string as Go's `%q` does.
 pub fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
@@ -62,11 +64,70 @@ pub fn parse_bool(text: &str) -> Result<bool, String> {
     }
 }
 
+/// Reads a duration that is not negative as `time.ParseDuration` does: `5s`, `1m30s`, `1.5h`, `0`. The
+/// error is Go's text.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    const UNITS: [(&str, f64); 8] =
+        [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("μs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    let invalid = || format!("time: invalid duration {}", quote(text));
+    let mut rest = text.strip_prefix('+').unwrap_or(text);
+    if rest == "0" {
+        return Ok(Duration::ZERO);
+    }
+    if rest.is_empty() {
+        return Err(invalid());
+    }
+    let mut seconds = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (number, after) = rest.split_at(digits);
+        let number: f64 = number.parse().map_err(|_| invalid())?;
+        let unit = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit);
+        if unit.is_empty() {
+            return Err(format!("time: missing unit in duration {}", quote(text)));
+        }
+        let known = UNITS.iter().find(|(name, _)| *name == unit);
+        let (_, factor) =
+            known.ok_or_else(|| format!("time: unknown unit {} in duration {}", quote(unit), quote(text)))?;
+        seconds += number * factor;
+        rest = after;
+    }
+    Duration::try_from_secs_f64(seconds).map_err(|_| invalid())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     // The expectations below were printed by Go 1.26.
+
+    #[test]
+    fn durations_are_those_of_go() {
+        for (text, millis) in [
+            ("5s", 5000),
+            ("1m30s", 90_000),
+            ("1.5h", 5_400_000),
+            ("0", 0),
+            ("+7ms", 7),
+            (".5s", 500),
+            ("1h2m", 3_720_000),
+        ] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for (text, problem) in [
+            ("", "time: invalid duration \"\""),
+            ("5", "time: missing unit in duration \"5\""),
+            ("-5s", "time: invalid duration \"-5s\""),
+            ("5 s", "time: unknown unit \" s\" in duration \"5 s\""),
+            ("1d", "time: unknown unit \"d\" in duration \"1d\""),
+            ("s", "time: invalid duration \"s\""),
+            ("1.2.3s", "time: invalid duration \"1.2.3s\""),
+            ("99999999999999999999999h", "time: invalid duration \"99999999999999999999999h\""),
+        ] {
+            assert_eq!(parse_duration(text), Err(problem.to_owned()), "{text}");
+        }
+    }
 
     #[test]
     fn quoting_is_that_of_go() {

@@ -4,6 +4,7 @@
 use super::identity::SpanId;
 use super::pod::PodFacts;
 use super::pod_status::{ContainerStatus, Terminated};
+use super::validation::EXIT_NOT_REDIRECTED;
 
 /// The init container that validates, unless a setting says otherwise.
 pub const CONTAINER: &str = "istio-validation";
@@ -12,7 +13,7 @@ pub const POD_INIT: &str = "pod.init";
 /// The span of a whole validation.
 pub const VALIDATE: &str = "validate";
 /// The exit code of a validation that found no redirection.
-pub const FAILED: i32 = 126;
+pub const FAILED: i32 = EXIT_NOT_REDIRECTED as i32;
 
 /// One run of the validation container, ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,3 +4,4 @@ pub mod enroll;
 pub mod install;
 pub mod ports;
 pub mod repair;
+pub mod validate;

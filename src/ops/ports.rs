@@ -5,8 +5,10 @@ use crate::domain::pod::{PodFacts, PodRef};
 use crate::domain::request::{Backend, Bounds};
 use crate::domain::ruleset::{Difference, Ruleset};
 use crate::domain::step::ErrorType;
-use std::net::IpAddr;
+use crate::domain::validation::AttemptError;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// Any classified error, as the traits return it.
 #[derive(Debug)]
@@ -118,4 +120,45 @@ pub struct FoundNamespace {
     pub path: String,
     /// `recorded` or `proc`: how it was found.
     pub source: &'static str,
+}
+
+/// The sockets of a validation, in the namespace that the process is in.
+pub trait ProbeSockets {
+    /// The addresses of the namespace in the kernel's order (IPv4 first).
+    fn addresses(&mut self) -> Result<Vec<IpAddr>, BoxedError>;
+
+    /// Listens at an address, beside others that allow it. The error is in Go's words.
+    fn listen(&mut self, at: SocketAddr) -> Result<(), String>;
+
+    /// Connects once from one address to another, within the limit, and takes whatever arrives at
+    /// the listeners meanwhile.
+    fn probe(&mut self, from: SocketAddr, to: SocketAddr, limit: Duration) -> Probed;
+
+    /// How long ago these sockets were made.
+    fn elapsed(&self) -> Duration;
+
+    /// Waits.
+    fn pause(&mut self, time: Duration);
+}
+
+/// What came of a probe.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Probed {
+    /// The connections that arrived at the listeners, this probe's or others'.
+    pub arrived: Vec<Arrived>,
+    /// Why the connection was not made, in Go's words.
+    pub refused: Option<(AttemptError, String)>,
+    /// Connections that arrived and could not be taken, in Go's words.
+    pub lost: Vec<String>,
+}
+
+/// A connection that a listener took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// The listener's end.
+    pub local: SocketAddr,
+    /// The client's end.
+    pub remote: SocketAddr,
+    /// Where the client wanted to go, as the kernel remembers; the error is in Go's words.
+    pub original: Result<SocketAddr, String>,
 }

@@ -3,6 +3,7 @@
 
 use super::event::Level;
 use super::keys;
+use super::resource::Origin;
 use super::story::text_attribute;
 use super::timestamp::Timestamp;
 use crate::domain::pod::PodRef;
@@ -11,30 +12,42 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, any_value::Value};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use serde_json::Value as Json;
 use std::fmt::Write as _;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a pipe that is ready takes without blocking (PIPE_BUF, pipe(7)).
 const PIECE: usize = 4096;
 
-/// How long all lines together wait for a reader of standard error that does not read.
+/// How long all lines together wait for a reader that does not read.
 const PATIENCE_MS: u16 = 50;
 
-/// A [`super::story::Story`]'s console in the plugin: one JSON line to standard error, in one
-/// write if it is short. Errors are ignored, and a reader that has stopped reading loses lines: a
-/// log line must neither fail nor hold up an ADD.
+/// A [`super::story::Story`]'s console in the plugin: one JSON line to standard error.
 pub fn stderr_json(record: &LogRecord, pod: &PodRef) {
+    write_patiently(std::io::stderr().as_fd(), &json_line(record, pod));
+}
+
+/// The validator's console: the reference's tab-separated lines on standard output.
+pub fn stdout_tabs(record: &LogRecord, _: &PodRef) {
+    write_patiently(std::io::stdout().as_fd(), &tab_line(record, Origin::Validator.console_scope()));
+}
+
+/// The same as JSON lines.
+pub fn stdout_json(record: &LogRecord, _: &PodRef) {
+    write_patiently(std::io::stdout().as_fd(), &agent_json_line(record, Origin::Validator.console_scope()));
+}
+
+/// Writes a line, in one write if it is short. Errors are ignored, and a reader that has stopped
+/// reading loses lines: a log line must neither fail nor hold up a pod.
+fn write_patiently(out: BorrowedFd<'_>, line: &str) {
     static PATIENT: AtomicBool = AtomicBool::new(true);
-    let line = json_line(record, pod);
-    let stderr = std::io::stderr();
     for piece in line.as_bytes().chunks(PIECE) {
         let patience = if PATIENT.load(Ordering::Relaxed) { PATIENCE_MS } else { 0 };
-        let mut waited_for = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+        let mut waited_for = [PollFd::new(out, PollFlags::POLLOUT)];
         if !matches!(poll(&mut waited_for, patience), Ok(ready) if ready > 0) {
             PATIENT.store(false, Ordering::Relaxed);
             return;
         }
-        if nix::unistd::write(&stderr, piece).is_err() {
+        if nix::unistd::write(out, piece).is_err() {
             return;
         }
     }

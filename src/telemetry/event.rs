@@ -106,6 +106,8 @@ event_names! {
     INSTALL_DONE = "istio_cni.install.done";
     /// The installation was taken back.
     UNINSTALL_DONE = "istio_cni.uninstall.done";
+    /// What the validator does, in the words of the reference's logs.
+    VALIDATION_PROGRESS = "istio_cni.validation.progress";
     /// The pod gets no rules, and why.
     POD_SKIPPED = "istio_cni.pod.skipped";
     /// Probes of a validation failed in this way.

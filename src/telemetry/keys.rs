@@ -191,6 +191,9 @@ keys! {
     /// How many differences were found between the rules wanted and those there.
     RULES_DIFFERENCES = "istio_cni.rules.differences";
 
+    /// On how many addresses the validator listens.
+    VALIDATION_LISTENERS = "istio_cni.validation.listeners";
+
     // A link to somebody else's trace.
     /// Where the link was found: `environment` or `annotation`.
     LINK_SOURCE = "istio_cni.link.source";

@@ -4,7 +4,7 @@ use super::attribute::{Attribute, attribute};
 use super::clock::Clock;
 use super::keys::{self, Key};
 use crate::domain::failure::Failure;
-use crate::domain::identity::{SpanId, TraceLink};
+use crate::domain::identity::{SpanId, TraceId, TraceLink};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::trace::v1::{Span, Status, span, status};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -84,6 +84,16 @@ pub fn random_span_id() -> SpanId {
         id = now.max(1).to_be_bytes();
     }
     SpanId(id)
+}
+
+/// A random trace id, for what belongs to no pod that is known.
+pub fn random_trace_id() -> TraceId {
+    let [a, b] = [random_span_id().0, random_span_id().0];
+    let mut id = [0; 16];
+    for (byte, random) in id.iter_mut().zip(a.into_iter().chain(b)) {
+        *byte = random;
+    }
+    TraceId(id)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -28,6 +28,8 @@ pub enum Origin {
     Agent,
     /// The plugin, over the socket or through the spool.
     Plugin,
+    /// The validator of a pod, which speaks for itself.
+    Validator,
 }
 
 impl Origin {
@@ -36,6 +38,7 @@ impl Origin {
         match self {
             Origin::Agent => "istio-cni/agent",
             Origin::Plugin => "istio-cni/plugin",
+            Origin::Validator => "istio-cni/validator",
         }
     }
 
@@ -44,6 +47,7 @@ impl Origin {
         match self {
             Origin::Agent => "cni-agent",
             Origin::Plugin => "cni-plugin",
+            Origin::Validator => "validation",
         }
     }
 

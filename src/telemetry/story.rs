@@ -9,7 +9,7 @@ pub use super::attribute::{Attribute, attribute, text_attribute};
 pub use super::clock::Clock;
 use super::event::{self, EventName, Level};
 use super::keys;
-pub use super::open_span::{Open, random_span_id};
+pub use super::open_span::{Open, random_span_id, random_trace_id};
 use crate::domain::failure::{Classify, Failure};
 use crate::domain::identity::{SpanId, TraceId};
 use crate::domain::pod::PodRef;

@@ -14,7 +14,7 @@ use crate::telemetry::console;
 use crate::telemetry::event::{self, Level};
 use crate::telemetry::keys;
 use crate::telemetry::outcome::{CallPath, describe};
-use crate::telemetry::story::{Clock, Open, Story, attribute, random_span_id};
+use crate::telemetry::story::{Clock, Open, Story, attribute, random_trace_id};
 use crate::wire::args;
 use crate::wire::cni::CniError;
 use crate::wire::environment::{Call, unknown_command};
@@ -55,7 +55,7 @@ impl<'a> Session<'a> {
     /// Begins the story of a call, in the pod's trace if the runtime says which pod it is.
     pub fn begin(clock: Clock, call: &'a Call) -> Session<'a> {
         let pod = args::parse(&call.args).unwrap_or_default();
-        let trace = pod.uid.as_deref().map_or_else(random_trace, TraceId::of_pod);
+        let trace = pod.uid.as_deref().map_or_else(random_trace_id, TraceId::of_pod);
         let is_pod = !pod.name.is_empty() && !pod.namespace.is_empty();
         let parent = is_pod.then(|| trace.root_span());
         Session {
@@ -188,14 +188,4 @@ pub(super) fn function_name(command: Command) -> &'static str {
         Command::Gc => "cmdGc",
         Command::Status => "cmdStatus",
     }
-}
-
-/// A trace of its own, for a call about no pod, or about one whose UID is not known yet.
-fn random_trace() -> TraceId {
-    let [a, b] = [random_span_id().0, random_span_id().0];
-    let mut id = [0; 16];
-    for (byte, random) in id.iter_mut().zip(a.into_iter().chain(b)) {
-        *byte = random;
-    }
-    TraceId(id)
 }

@@ -71,7 +71,7 @@ impl Message {
                 .families
                 .iter()
                 .map(|family| FamilyJson {
-                    family: family_word(family.family).to_owned(),
+                    family: family.family.name().to_owned(),
                     result: result_word(family.passed),
                     attempts: family.attempts,
                     end_us: micros(family.end_ns),
@@ -179,13 +179,6 @@ fn passed(word: &str) -> Result<bool, TerminationError> {
         "passed" => Ok(true),
         "failed" => Ok(false),
         _ => Err(TerminationError::Value("result")),
-    }
-}
-
-const fn family_word(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "ipv4",
-        Family::V6 => "ipv6",
     }
 }
 
