@@ -1,7 +1,8 @@
-//! `make bench`: what one ADD costs, and an agent's life, as medians and ratios taken in one run on one machine.
+//! `make bench`: what one ADD, a validation and an agent's life cost, as medians and ratios taken in one run on one machine.
 //!
 //! The ways are measured in turn, round by round, so that a busy moment hits all of them alike.
-//! `BENCH_ROUNDS` sets the number of rounds (40), `REFERENCE_PLUGIN` names a plugin to compare with.
+//! `BENCH_ROUNDS` sets the number of rounds (40), `REFERENCE_PLUGIN` and
+//! `REFERENCE_VALIDATOR` name programs to compare with.
 
 #![expect(
     clippy::expect_used,
@@ -17,13 +18,14 @@ mod measure;
 mod node;
 mod objects;
 mod server;
+mod validation;
 mod way;
 mod world;
 
 use agent::Agent;
 use api::Api;
 use istio_cni_otel::domain::decision::{Decision, decide};
-use istio_cni_otel::domain::ruleset::build;
+use istio_cni_otel::domain::ruleset::{Ruleset, build};
 use istio_cni_otel::host::nftables::Nftables;
 use istio_cni_otel::k8s::pod::Pod;
 use life::Life;
@@ -50,6 +52,7 @@ fn main() {
     println!("{rounds} rounds, {} CPUs\n", std::thread::available_parallelism().map_or(0, usize::from));
     bench.single();
     bench.burst();
+    validation::report(&bench.binaries, &sample_rules(), rounds);
     bench.memory();
     let life = Life { binaries: &bench.binaries, temp: &bench.temp };
     life.starts(&bench.api, rounds);
@@ -107,9 +110,7 @@ impl Bench {
 
     /// The rules of the sample pod in one transaction, after an empty program: nobody is faster.
     fn floor(&self, measure: Measure) -> Cost {
-        let pod: Pod = serde_json::from_value(objects::pod(0)).expect("the sample pod");
-        let Ok(Decision::Enroll(settings)) = decide(&pod.into_facts()) else { panic!("the sample pod is meshed") };
-        let rules = build(&settings, &["10.1.0.5".parse().expect("an address")]).expect("rules");
+        let rules = sample_rules();
         let program = run(&mut Command::new(self.binaries.join("examples/empty")), b"", measure);
         let start = Instant::now();
         let changed = Nftables::open().and_then(|mut nftables| nftables.apply(&rules));
@@ -206,6 +207,13 @@ impl Bench {
             println!("{name}: {:.1} MB", bytes as f64 / 1e6);
         }
     }
+}
+
+/// The rules of the sample pod.
+fn sample_rules() -> Ruleset {
+    let pod: Pod = serde_json::from_value(objects::pod(0)).expect("the sample pod");
+    let Ok(Decision::Enroll(settings)) = decide(&pod.into_facts()) else { panic!("the sample pod is meshed") };
+    build(&settings, &["10.1.0.5".parse().expect("an address")]).expect("rules")
 }
 
 /// The reference's two backends: their names, and what they need in the configuration.
