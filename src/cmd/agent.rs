@@ -82,18 +82,33 @@ const FLAGS: &[Flag] = &[
     text("log-level", "LOG_LEVEL", ""),
     text("cni-network-config", "CNI_NETWORK_CONFIG", ""),
     text("cni-network-config-file", "CNI_NETWORK_CONFIG_FILE", ""),
-    switch("repair-enabled", "REPAIR_ENABLED", ""),
-    switch("repair-delete-pods", "REPAIR_DELETE_PODS", ""),
-    switch("repair-label-pods", "REPAIR_LABEL_PODS", ""),
-    text("repair-broken-pod-label-key", "REPAIR_BROKEN_POD_LABEL_KEY", ""),
-    text("repair-broken-pod-label-value", "REPAIR_BROKEN_POD_LABEL_VALUE", ""),
-    text("repair-node-name", "REPAIR_NODE_NAME", ""),
-    text("repair-sidecar-annotation", "REPAIR_SIDECAR_ANNOTATION", ""),
-    text("repair-init-container-name", "REPAIR_INIT_CONTAINER_NAME", ""),
-    text("repair-init-container-termination-message", "REPAIR_INIT_CONTAINER_TERMINATION_MESSAGE", ""),
-    text("repair-init-container-exit-code", "REPAIR_INIT_CONTAINER_EXIT_CODE", ""),
-    text("repair-label-selectors", "REPAIR_LABEL_SELECTORS", ""),
-    text("repair-field-selectors", "REPAIR_FIELD_SELECTORS", ""),
+    switch("repair-enabled", "REPAIR_ENABLED", "Look for pods that started without their redirection [true]"),
+    switch("repair-delete-pods", "REPAIR_DELETE_PODS", "Delete them [false]"),
+    switch("repair-label-pods", "REPAIR_LABEL_PODS", "Label them [false]"),
+    switch("repair-evict", "REPAIR_EVICT", "Delete them by the Eviction API, which heeds disruption budgets [false]"),
+    text("repair-limit-per-minute", "REPAIR_LIMIT_PER_MINUTE", "How many of them are deleted per minute; 0: any [30]"),
+    text("repair-attempts", "REPAIR_ATTEMPTS", "How often each is tried until its next change [5]"),
+    text("repair-broken-pod-label-key", "REPAIR_BROKEN_POD_LABEL_KEY", "Their label [cni.istio.io/uninitialized]"),
+    text("repair-broken-pod-label-value", "REPAIR_BROKEN_POD_LABEL_VALUE", "Its value [true]"),
+    text("repair-node-name", "REPAIR_NODE_NAME", "As --node-name, where that is not given"),
+    text(
+        "repair-sidecar-annotation",
+        "REPAIR_SIDECAR_ANNOTATION",
+        "Annotation of pods that are looked at; empty for all [sidecar.istio.io/status]",
+    ),
+    text(
+        "repair-init-container-name",
+        "REPAIR_INIT_CONTAINER_NAME",
+        "Init container that fails in them; empty for any [istio-validation]",
+    ),
+    text(
+        "repair-init-container-termination-message",
+        "REPAIR_INIT_CONTAINER_TERMINATION_MESSAGE",
+        "Its termination message [any]",
+    ),
+    text("repair-init-container-exit-code", "REPAIR_INIT_CONTAINER_EXIT_CODE", "Its exit code; 0 for any [126]"),
+    text("repair-label-selectors", "REPAIR_LABEL_SELECTORS", "Only pods that this label selector selects [all]"),
+    text("repair-field-selectors", "REPAIR_FIELD_SELECTORS", "Only pods that this field selector selects [all]"),
     switch("log_caller", "LOG_CALLER", ""),
     text("log_stacktrace_level", "LOG_STACKTRACE_LEVEL", ""),
     text("log_target", "LOG_TARGET", ""),
@@ -111,7 +126,7 @@ const AFTER_HELP: &str = "Examples:
 
 Every flag can be given in the environment too, in upper case with underscores (--node-name as
 KUBERNETES_NODE_NAME); a flag wins. Also read: POD_NAME, POD_NAMESPACE, EXCLUDE_NAMESPACES, PLUGIN_*,
-NATIVE_NFTABLES, K8S_CLUSTER_NAME and OpenTelemetry's OTEL_* variables. The other flags of Istio's
+NATIVE_NFTABLES, REPAIR_REPAIR_PODS, K8S_CLUSTER_NAME and OpenTelemetry's OTEL_* variables. The other flags of Istio's
 install-cni are accepted. The file log-level in the run directory, in the form of
 --log_output_level, sets the levels while the agent runs. SIGUSR1 makes the running agent log at
 level debug, SIGUSR2 at its own level again.";

@@ -4,6 +4,7 @@
 pub mod install;
 pub mod level_file;
 mod log;
+pub mod repair;
 mod unknown;
 mod value;
 mod without_effect;
@@ -16,6 +17,7 @@ pub use without_effect::WithoutEffect;
 use crate::domain::request::Backend;
 use crate::k8s::client::ApiSource;
 use install::InstallSettings;
+use repair::RepairSettings;
 use std::path::PathBuf;
 use value::{boolean, directory, list, port, served_port, text};
 
@@ -45,6 +47,8 @@ pub struct Settings {
     pub exclude_namespaces: Vec<String>,
     /// What is installed and where; None when nothing is.
     pub install: Option<InstallSettings>,
+    /// What is done about pods that started without rules; None when that is switched off.
+    pub repair: Option<RepairSettings>,
     /// What programs the rules.
     pub backend: Backend,
     /// Thresholds of the log.
@@ -70,6 +74,7 @@ impl Settings {
             pod_name: text(lookup, "POD_NAME", ""),
             exclude_namespaces: list(lookup, "EXCLUDE_NAMESPACES"),
             install: install::read(lookup)?,
+            repair: repair::read(lookup)?,
             backend: backend(lookup)?,
             levels: LogLevels::read(&text(lookup, "LOG_OUTPUT_LEVEL", ""))?,
             log_json: boolean(lookup, "LOG_AS_JSON")?,
@@ -105,6 +110,10 @@ impl Settings {
         match &self.install {
             Some(install) => settings.extend(install.describe()),
             None => settings.push(("SKIP_INSTALL", "true".to_owned())),
+        }
+        match &self.repair {
+            Some(repair) => settings.extend(repair.describe()),
+            None => settings.push(("REPAIR_ENABLED", "false".to_owned())),
         }
         let settings: Vec<String> = settings.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
         settings.join(" ")

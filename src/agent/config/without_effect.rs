@@ -13,9 +13,6 @@ pub struct WithoutEffect {
     pub problem: &'static str,
 }
 
-const NO_REPAIR: &str =
-    "this agent neither deletes, labels nor repairs pods that started without the plugin; remove it";
-
 /// Switches of which only `true` would change something.
 const SWITCHES: &[WithoutEffect] = &[
     WithoutEffect {
@@ -27,9 +24,6 @@ const SWITCHES: &[WithoutEffect] = &[
         name: "AMBIENT_DISABLE_SAFE_UPGRADE",
         problem: "the plugin is never removed at a mere restart, only when an uninstall is proven; remove it",
     },
-    WithoutEffect { name: "REPAIR_DELETE_PODS", problem: NO_REPAIR },
-    WithoutEffect { name: "REPAIR_LABEL_PODS", problem: NO_REPAIR },
-    WithoutEffect { name: "REPAIR_REPAIR_PODS", problem: NO_REPAIR },
 ];
 
 /// Texts of which any would change something.
@@ -38,11 +32,21 @@ const TEXTS: &[WithoutEffect] = &[WithoutEffect {
     problem: "which iptables there is to use is found out by trying; choose between it and nftables with REDIRECT_BACKEND",
 }];
 
+/// Pods of a node that is not the agent's.
+const OTHER_NODE: WithoutEffect = WithoutEffect {
+    name: "REPAIR_NODE_NAME",
+    problem: "the pods of the agent's own node are repaired, which KUBERNETES_NODE_NAME or NODE_NAME names; remove it",
+};
+
 /// Those that are given.
 pub fn without_effect(lookup: Lookup<'_>) -> Vec<WithoutEffect> {
     let switched = SWITCHES.iter().filter(|switch| boolean(lookup, switch.name) == Ok(true));
+    let node =
+        ["KUBERNETES_NODE_NAME", "NODE_NAME"].into_iter().filter_map(lookup).find(|name| !name.trim().is_empty());
+    let other = lookup("REPAIR_NODE_NAME").filter(|name| !name.trim().is_empty() && node.is_some());
+    let elsewhere = other.filter(|other| node.is_none_or(|node| node.trim() != other.trim())).map(|_| &OTHER_NODE);
     let given = TEXTS.iter().filter(|text| lookup(text.name).is_some_and(|value| !value.trim().is_empty()));
-    switched.chain(given).copied().collect()
+    switched.chain(given).chain(elsewhere).copied().collect()
 }
 
 #[cfg(test)]
@@ -52,6 +56,19 @@ mod tests {
     fn found(key: &str, value: &str) -> Vec<&'static str> {
         let lookup = |name: &str| (name == key).then(|| value.to_owned());
         without_effect(&lookup).into_iter().map(|setting| setting.name).collect()
+    }
+
+    #[test]
+    fn a_node_beside_the_agents_own_is_said() {
+        let found = |pairs: &[(&str, &str)]| {
+            let lookup = |name: &str| Some(pairs.iter().find(|(key, _)| *key == name)?.1.to_owned());
+            without_effect(&lookup).into_iter().map(|setting| setting.name).collect::<Vec<_>>()
+        };
+        let (own, repair) = (("KUBERNETES_NODE_NAME", "node-a"), "REPAIR_NODE_NAME");
+        assert_eq!(found(&[own, (repair, "node-b")]), [repair]);
+        for fine in [&[own, (repair, "node-a")][..], &[own, (repair, "")], &[(repair, "node-b")]] {
+            assert!(found(fine).is_empty(), "{fine:?}");
+        }
     }
 
     #[test]
