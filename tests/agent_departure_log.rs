@@ -8,7 +8,7 @@ mod support;
 use istio_cni_otel::agent::config::Settings;
 use istio_cni_otel::agent::departure::Departing;
 use istio_cni_otel::agent::notices;
-use istio_cni_otel::domain::notice::{Notice, ObjectRef, Severity};
+use istio_cni_otel::domain::notice::{AGENT, Notice, ObjectRef, Severity};
 use istio_cni_otel::k8s::client::ApiClient;
 use istio_cni_otel::telemetry::pipeline::Telemetry;
 use serde_json::{Value, json};
@@ -120,6 +120,7 @@ fn an_event_that_cannot_be_put_on_the_node_is_said_once() {
     let about = ObjectRef::node("node-a", None);
     for message in ["one", "two"] {
         events.say(Notice {
+            component: AGENT,
             about: about.clone(),
             severity: Severity::Warning,
             reason: "CNIConfigReverted",
@@ -132,6 +133,7 @@ fn an_event_that_cannot_be_put_on_the_node_is_said_once() {
     world.api.fail("events.create", None);
     (0..20).for_each(|number| {
         events.say(Notice {
+            component: AGENT,
             about: about.clone(),
             severity: Severity::Warning,
             reason: "CNIConfigReverted",

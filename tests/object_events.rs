@@ -4,7 +4,7 @@
 
 mod support;
 
-use istio_cni_otel::domain::notice::{Notice, ObjectRef, Rate, Severity};
+use istio_cni_otel::domain::notice::{AGENT, Notice, ObjectRef, REPAIR, Rate, Severity};
 use istio_cni_otel::k8s::client::{ApiClient, ApiSource};
 use istio_cni_otel::k8s::events::{Events, Limits, News};
 use serde_json::{Value, json};
@@ -64,7 +64,8 @@ fn limits() -> Limits {
 
 fn notice(message: &str) -> Notice {
     let about = ObjectRef::node("node-a", Some("uid-of-node-a"));
-    Notice { about, severity: Severity::Warning, reason: "CNIConfigReverted", message: message.to_owned() }
+    let (severity, reason, message) = (Severity::Warning, "CNIConfigReverted", message.to_owned());
+    Notice { component: AGENT, about, severity, reason, message }
 }
 
 #[test]
@@ -99,8 +100,12 @@ fn an_event_on_a_node_is_what_kubectl_describe_looks_for() {
 fn an_event_on_a_pod_is_in_the_pods_namespace() {
     let world = World::new(limits());
     let about = ObjectRef::pod("shop", "web-0", "u-1");
-    world.events.say(Notice { about, severity: Severity::Normal, ..notice("repaired") });
+    world.events.say(Notice { component: REPAIR, about, severity: Severity::Normal, ..notice("repaired") });
     let event = world.counted(1);
+    assert_eq!(
+        (&event["source"]["component"], &event["reportingComponent"]),
+        (&json!("cni-repair"), &json!("cni-repair"))
+    );
     assert_eq!(event["metadata"]["namespace"], "shop");
     let object = json!({"apiVersion": "v1", "kind": "Pod", "namespace": "shop", "name": "web-0", "uid": "u-1"});
     assert_eq!((&event["involvedObject"], &event["type"]), (&object, &json!("Normal")));

@@ -10,6 +10,7 @@ mod registry;
 
 use istio_cni_otel::domain::departure::Departure;
 use istio_cni_otel::domain::install::{INSTALL, PassResult, Reason, UNINSTALL};
+use istio_cni_otel::domain::repair::{Mode, REPAIR, RepairResult};
 use istio_cni_otel::domain::request::{Backend, Command};
 use istio_cni_otel::domain::settings::SkipReason;
 use istio_cni_otel::domain::step::{ErrorType, Step};
@@ -69,7 +70,7 @@ fn every_attribute_key_is_in_the_registry_and_the_other_way_round() {
 fn every_span_is_in_the_registry_and_the_other_way_round() {
     let spans = Registry::read().of("span").into_keys().collect::<BTreeSet<String>>();
     let code = Step::ALL.map(Step::name).into_iter().chain(Command::ALL.map(Command::span_name));
-    same("spans", &spans, &set(code.chain([INSTALL, UNINSTALL, POD_INIT, VALIDATE])));
+    same("spans", &spans, &set(code.chain([INSTALL, UNINSTALL, POD_INIT, VALIDATE, REPAIR])));
 }
 
 #[test]
@@ -115,6 +116,8 @@ fn every_closed_list_has_the_same_members_in_the_registry() {
     let errors = || ErrorType::ALL.iter().map(|kind| kind.as_str());
     let skips = || SkipReason::ALL.into_iter().map(SkipReason::name);
     let drops = || DropReason::ALL.into_iter().map(DropReason::name);
+    let results = PassResult::ALL.map(PassResult::name).into_iter().chain(RunResult::ALL.map(RunResult::name));
+    let results = results.chain(RepairResult::ALL.map(RepairResult::name));
     let lists = [
         ("istio_cni.command", set(Command::ALL.map(Command::name))),
         ("istio_cni.outcome", set(Outcome::ALL.map(Outcome::name))),
@@ -134,7 +137,10 @@ fn every_closed_list_has_the_same_members_in_the_registry() {
         ("signal", set(Signal::ALL.map(Signal::name))),
         ("istio_cni.install.reason", set(Reason::ALL.map(Reason::name))),
         ("istio_cni.install.result", set(PassResult::ALL.map(PassResult::name))),
-        ("result", set(PassResult::ALL.map(PassResult::name).into_iter().chain(RunResult::ALL.map(RunResult::name)))),
+        ("result", set(results)),
+        ("istio_cni.repair.result", set(RepairResult::ALL.map(RepairResult::name))),
+        ("istio_cni.repair.mode", set(Mode::ALL.map(Mode::name))),
+        ("type", set(Mode::ALL.map(Mode::name))),
         ("istio_cni.validation.result", set(RunResult::ALL.map(RunResult::name))),
         ("istio_cni.validation.error", set(AttemptError::ALL.map(AttemptError::name))),
         ("reason", set(skips().chain(errors()).chain(drops()))),

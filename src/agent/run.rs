@@ -5,23 +5,26 @@
 use super::app::{Agent, Bound, Ending};
 use super::backend::Decision;
 use super::choice::Choice;
+use super::config::repair::RepairSettings;
 use super::http::LookFirst;
 use super::inflight::InFlight;
 use super::install::{Installed, Installer, Lent};
 use super::readiness::{Change, Readiness};
+use super::repair::{Found, Hands, Repair};
 use super::service::Service;
+use super::site::NodeSite;
 use super::socket_name::SocketName;
 use super::spool::Drain;
 use super::tasks::{Ended, Tasks};
 use super::validations::Validations;
 use super::{http, notices, pods, server};
-use crate::domain::prune::Kept;
 use crate::domain::validation_run::CONTAINER;
 use crate::host::kernel::HostNamespaces;
 use crate::host::uds_listener::{Listener, Stopper};
 use crate::k8s::cache::PodCache;
 use crate::k8s::client::ApiClient;
 use crate::k8s::lookup::{BlockingApi, Pods};
+use crate::k8s::pod_changes::BlockingChanges;
 use crate::telemetry::agent_event::AgentEvent;
 use crate::telemetry::pipeline::Telemetry;
 use futures::FutureExt;
@@ -40,6 +43,15 @@ const END: Duration = Duration::from_secs(22);
 const FLUSH: Duration = Duration::from_secs(5);
 /// How long the runtime may take to end its threads.
 const RUNTIME_END: Duration = Duration::from_secs(1);
+
+/// How long a repair that is under way may take at the end.
+const REPAIR_END: Duration = Duration::from_secs(2);
+
+/// What is there only if it was asked for.
+struct Parts {
+    installed: Option<Installed>,
+    repair: Option<Arc<Repair>>,
+}
 
 /// What is there while the agent runs, and is taken down in order when it stops.
 struct Running {
@@ -71,9 +83,11 @@ impl Bound {
         let watched = pods::Watched::new(telemetry.clone(), running.readiness.condition("this node's pods"));
         let (validations, validated) = Validations::new(CONTAINER, &settings.run_dir, telemetry.clone());
         tasks.spawn("validations", validations.run());
-        running.cache.listen(vec![validated]);
+        let broken = Found::new(&settings, &telemetry);
+        running.cache.listen([validated].into_iter().chain(broken.as_ref().map(Found::listener)).collect());
         let (cache, node) = (running.cache.clone(), settings.node.clone());
-        tasks.spawn("pod watch", pods::watch(client.clone(), cache, node, Kept::default(), watched));
+        let kept = settings.repair.as_ref().map(RepairSettings::kept).unwrap_or_default();
+        tasks.spawn("pod watch", pods::watch(client.clone(), cache, node, kept, watched));
         let socket = SocketName::new(running.listener.clone(), running.readiness.condition("the socket"));
         let (events, sender) = notices::events(client.clone(), &settings.node);
         tasks.spawn("object events", notices::send(sender, telemetry.clone()));
@@ -93,23 +107,24 @@ impl Bound {
         }
         let name = socket.clone();
         let health_routes = http::health(running.readiness.clone(), look, move || name.look());
-        tasks.spawn("socket's name", socket.watch());
+        tasks.spawn("socket's name", socket.clone().watch());
         tasks.spawn("health server", http::serve(health, health_routes));
-        tasks.spawn("log level", log.watch());
+        tasks.spawn("log level", log.clone().watch());
         tasks.spawn("spool", Drain::new(&settings.run_dir, telemetry.clone()).run());
         // Calls that come before the backend is known wait in the socket's queue, but not for long.
         runtime.block_on(choice.soon());
         tasks.spawn("backend", choice.run());
         if let Some(installed) = &installed {
-            let installer = Installer::new(installed.installation.clone(), telemetry, backend.clone());
+            let installer = Installer::new(installed.installation.clone(), telemetry.clone(), backend.clone());
             tasks.spawn("installer", installer.run());
         }
+        let repair = broken.map(|found| running.repair(found, &lent, installed.as_ref(), &runtime, &mut tasks));
         let service = Arc::new(running.service(client, runtime.handle(), backend));
         let (listener, under_way) = (running.listener.clone(), running.under_way.clone());
         tasks.thread("socket", move || server::serve(&listener, &service, &under_way));
 
         let (ending, cause) = running.ended(tasks.first_end(stop));
-        running.stop(&cause, installed, tasks, &runtime);
+        running.stop(&cause, Parts { installed, repair }, tasks, &runtime);
         runtime.shutdown_timeout(RUNTIME_END);
         ending
     }
@@ -135,6 +150,33 @@ impl Running {
         }
     }
 
+    /// Begins to deal with broken pods.
+    fn repair(
+        &self,
+        found: Arc<Found>,
+        lent: &Lent<'_>,
+        installed: Option<&Installed>,
+        runtime: &Runtime,
+        tasks: &mut Tasks<'_>,
+    ) -> Arc<Repair> {
+        let Lent { settings, client, backend, socket, telemetry, events, .. } = *lent;
+        let (pods, sender) = notices::pod_events(client.clone(), &settings.node);
+        tasks.spawn("pods' events", notices::send(sender, telemetry.clone()));
+        let (install, socket) = (installed.map(|installed| installed.installation.clone()), socket.clone());
+        let hands = Hands {
+            site: Arc::new(NodeSite::new(settings, backend.clone())),
+            changes: BlockingChanges::new(client.clone(), runtime.handle().clone()),
+            pods,
+            node: events.clone(),
+            allowed: found.deletes().then(|| self.readiness.condition("the limit of deleted pods")),
+            install: Box::new(move || install.as_ref()?.in_force()),
+            superseded: Box::new(move || socket.successor().is_some()),
+        };
+        let repair = Repair::new(found, self.cache.clone(), telemetry.clone(), hands);
+        tasks.spawn("repair", repair.clone().run());
+        repair
+    }
+
     fn ended(&self, ended: Ended) -> (Ending, String) {
         match ended {
             Ended::Asked(cause) => (Ending::Asked, cause),
@@ -145,11 +187,11 @@ impl Running {
         }
     }
 
-    fn stop(self, cause: &str, installed: Option<Installed>, mut tasks: Tasks<'_>, runtime: &Runtime) {
+    fn stop(self, cause: &str, parts: Parts, mut tasks: Tasks<'_>, runtime: &Runtime) {
         let began = Instant::now();
         self.telemetry.event(AgentEvent::Stopping { cause: cause.to_owned() });
         self.readiness.stop();
-        if let Some(installed) = installed {
+        if let Some(installed) = parts.installed {
             installed.leave(runtime);
         }
         self.cache.close();
@@ -160,6 +202,9 @@ impl Running {
         let left = self.under_way.drained(END.saturating_sub(began.elapsed()));
         if left > 0 {
             self.telemetry.event(AgentEvent::DrainIncomplete { requests: left });
+        }
+        if let Some(repair) = parts.repair {
+            runtime.block_on(repair.drained(REPAIR_END));
         }
         tasks.abort();
         runtime.block_on(self.telemetry.shutdown(FLUSH));

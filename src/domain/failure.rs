@@ -3,6 +3,7 @@
 
 use super::step::{ErrorType, Step};
 use std::fmt;
+use std::time::Duration;
 
 /// CNI error code of everything that is ours to report (the reference uses it for all of its own).
 pub const CODE_ISTIO: u32 = 999;
@@ -17,6 +18,11 @@ pub trait Classify: std::error::Error {
     /// Whether the same call may succeed a moment later.
     fn retryable(&self) -> bool {
         false
+    }
+
+    /// How long whoever refused asks to wait before the next try.
+    fn retry_after(&self) -> Option<Duration> {
+        None
     }
 
     /// The CNI error code; 999 unless the specification has a number for it.

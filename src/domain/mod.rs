@@ -30,6 +30,7 @@ pub mod render_iptables;
 pub mod render_nft;
 pub mod repair;
 pub mod repair_limit;
+pub mod repair_words;
 pub mod request;
 pub mod reverts;
 pub mod ruleset;

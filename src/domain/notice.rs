@@ -7,6 +7,11 @@ use std::time::{Duration, Instant};
 /// How long a message may be, bytes; the API server refuses longer ones.
 pub const LONGEST_MESSAGE: usize = 1024;
 
+/// Who says it, as a rule.
+pub const AGENT: &str = "istio-cni-otel";
+/// Who says it about broken pods: as the reference is called there.
+pub const REPAIR: &str = "cni-repair";
+
 /// The object that something is said on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ObjectRef {
@@ -31,6 +36,8 @@ pub enum Severity {
 /// What is said.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Notice {
+    /// Who says it: [`AGENT`] or [`REPAIR`].
+    pub component: &'static str,
     pub about: ObjectRef,
     pub severity: Severity,
     /// One word in upper camel case, of a closed list.
@@ -138,7 +145,8 @@ mod tests {
 
     fn notice(message: &str) -> Notice {
         let about = ObjectRef::node("node-a", None);
-        Notice { about, severity: Severity::Warning, reason: "Tested", message: message.to_owned() }.fitted()
+        let (severity, message) = (Severity::Warning, message.to_owned());
+        Notice { component: AGENT, about, severity, reason: "Tested", message }.fitted()
     }
 
     #[test]

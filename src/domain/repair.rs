@@ -174,6 +174,8 @@ pub enum Why {
     NeverRunsAgain,
     /// It has the label.
     Labelled,
+    /// It was repaired again and again, and its validation failed each time.
+    InVain,
 }
 
 impl Policy {
@@ -205,6 +207,10 @@ impl Why {
                  another one, or let the agent do that with REPAIR_DELETE_PODS=true beside REPAIR_REPAIR_PODS=true"
             }
             Why::Labelled => "it has the label already",
+            Why::InVain => {
+                "its rules were programmed and read back again and again, and its validation failed each time: look \
+                 at what it says in the pod's log, and at who else changes the pod's rules"
+            }
         }
     }
 }

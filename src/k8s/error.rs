@@ -38,6 +38,16 @@ pub enum ApiError {
         /// or when the API has no such resource.
         object: String,
     },
+    #[error("the pod has changed meanwhile, or is another one by now (409): {message}; it is looked at anew")]
+    Conflict { message: String },
+    #[error(
+        "a PodDisruptionBudget does not allow the eviction now (429): {message}; it is tried again, make room in the budget if it never succeeds"
+    )]
+    EvictionBlocked {
+        message: String,
+        /// How long the server asks us to wait.
+        retry_after: Option<Duration>,
+    },
     #[error("the API server answered with status {code}: {message}; check its health and its log")]
     Status { code: u16, message: String },
     #[error(
@@ -72,6 +82,8 @@ impl ApiError {
             ApiError::Unauthorized { .. } => Some(401),
             ApiError::Forbidden { .. } => Some(403),
             ApiError::NotFound { .. } => Some(404),
+            ApiError::Conflict { .. } => Some(409),
+            ApiError::EvictionBlocked { .. } => Some(429),
             ApiError::Status { code, .. } => Some(*code),
             ApiError::Invalid { .. } => Some(200),
             _ => None,
@@ -108,8 +120,27 @@ impl ApiError {
         {
             details.name.clone_into(object);
         }
-        answer
+        match &answer {
+            ApiError::Status { code: 409, message } if resource.is_pods_change() => {
+                ApiError::Conflict { message: message.clone() }
+            }
+            ApiError::Status { code: 429, message } if is_budget(status) => {
+                ApiError::EvictionBlocked { message: message.clone(), retry_after: retry_after(status) }
+            }
+            _ => answer,
+        }
     }
+}
+
+/// Whether it is a disruption budget that refuses, and not a server that has too much to do.
+fn is_budget(status: &kube::core::Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == "DisruptionBudget")
+}
+
+fn retry_after(status: &kube::core::Status) -> Option<Duration> {
+    let seconds = status.details.as_ref().map(|details| details.retry_after_seconds).filter(|seconds| *seconds > 0);
+    seconds.map(|seconds| Duration::from_secs(seconds.into()))
 }
 
 /// The causes of an error in one line. The outer layers only say where in the client it came from.
@@ -153,9 +184,13 @@ impl Classify for ApiError {
             | ApiError::Account { .. }
             | ApiError::Address { .. }
             | ApiError::Client { .. } => ErrorType::KubeconfigInvalid,
-            ApiError::NoName { resource: Resource::Pods, .. } | ApiError::NotFound { resource: Resource::Pods, .. } => {
+            ApiError::NoName { resource, .. } | ApiError::NotFound { resource, .. }
+                if *resource == Resource::Pods || resource.is_pods_change() =>
+            {
                 ErrorType::PodNotFound
             }
+            ApiError::Conflict { .. } => ErrorType::ApiConflict,
+            ApiError::EvictionBlocked { .. } => ErrorType::EvictionBlocked,
             ApiError::Unauthorized { .. } => ErrorType::ApiUnauthorized,
             ApiError::Forbidden { .. } => ErrorType::ApiForbidden,
             ApiError::NoName { .. } | ApiError::NotFound { .. } | ApiError::Status { .. } => ErrorType::ApiError,
@@ -169,5 +204,55 @@ impl Classify for ApiError {
     /// All of them may pass: a token is renewed, a role is bound, a pod appears a moment later.
     fn retryable(&self) -> bool {
         !matches!(self, ApiError::NoName { .. } | ApiError::Request { .. })
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            ApiError::EvictionBlocked { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn answer(resource: Resource, code: u16, details: &Value) -> ApiError {
+        let status = json!({"kind": "Status", "status": "Failure", "message": "no", "reason": "x", "code": code,
+            "details": details});
+        ApiError::of_answer(resource, &serde_json::from_value(status).unwrap())
+    }
+
+    #[test]
+    fn a_budget_that_refuses_is_told_from_a_server_that_has_too_much_to_do() {
+        let budget = json!({"causes": [{"reason": "DisruptionBudget"}], "retryAfterSeconds": 10});
+        let blocked = answer(Resource::Evictions, 429, &budget);
+        assert_eq!(blocked.error_type(), ErrorType::EvictionBlocked);
+        assert_eq!((blocked.retry_after(), blocked.http_status()), (Some(Duration::from_secs(10)), Some(429)));
+        let busy = answer(Resource::Evictions, 429, &json!({"retryAfterSeconds": 1}));
+        assert_eq!((busy.error_type(), busy.retry_after()), (ErrorType::ApiError, None));
+    }
+
+    #[test]
+    fn a_pod_that_has_changed_is_a_conflict_and_an_event_of_that_name_is_none() {
+        for resource in [Resource::PodDeletion, Resource::Evictions, Resource::PodStatus] {
+            let conflict = answer(resource, 409, &json!({}));
+            assert_eq!((conflict.error_type(), conflict.http_status()), (ErrorType::ApiConflict, Some(409)));
+        }
+        assert_eq!(answer(Resource::Events, 409, &json!({})).error_type(), ErrorType::ApiError);
+    }
+
+    #[test]
+    fn who_may_not_is_told_the_rule_that_is_missing() {
+        for (resource, rule) in [
+            (Resource::PodDeletion, "delete of pods"),
+            (Resource::Evictions, "create of pods/eviction"),
+            (Resource::PodStatus, "patch of pods/status"),
+        ] {
+            let message = answer(resource, 403, &json!({})).to_string();
+            assert!(message.contains(&format!("the service account needs {rule}")), "{message}");
+        }
     }
 }

@@ -16,13 +16,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
-/// Who says it.
-pub const COMPONENT: &str = "istio-cni-otel";
-/// How many notices wait at the most.
-const QUEUE: usize = 64;
-/// How many Events are remembered, so that they can be counted up.
-const REMEMBERED: usize = 128;
-
 /// Where notices are put; clones are handles to the same queue.
 #[derive(Clone)]
 pub struct Events {
@@ -47,6 +40,10 @@ pub struct Sender {
 /// What may be sent, and how long is waited.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// How many notices wait at the most.
+    pub queue: usize,
+    /// How many Events are remembered, so that they can be counted up.
+    pub remembered: usize,
     /// How often Events of one reason are created or counted up.
     pub rate: Rate,
     /// How often each is tried.
@@ -60,6 +57,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
+            queue: 64,
+            remembered: 128,
             rate: Rate { burst: 10, interval: Duration::from_secs(30) },
             attempts: 3,
             answer: Duration::from_secs(5),
@@ -90,7 +89,7 @@ pub enum News<'a> {
 impl Events {
     /// The queue, and the task that empties it for `node`.
     pub fn new(client: Arc<ApiClient>, node: &str, limits: Limits) -> (Events, Sender) {
-        let (sender, queue) = mpsc::channel(QUEUE);
+        let (sender, queue) = mpsc::channel(limits.queue);
         let dropped = Arc::new(AtomicU64::new(0));
         let events = Events { queue: sender, dropped: dropped.clone() };
         let (known, buckets) = (HashMap::new(), HashMap::new());
@@ -140,7 +139,7 @@ impl Sender {
             known.last = now;
             return;
         }
-        if self.known.len() >= REMEMBERED {
+        if self.known.len() >= self.limits.remembered {
             let oldest = self.known.iter().min_by_key(|(_, known)| known.last).map(|(notice, _)| notice.clone());
             oldest.map(|notice| self.known.remove(&notice));
         }
@@ -196,7 +195,7 @@ impl Sender {
     }
 
     fn event(&self, notice: &Notice, name: &str, first: u64, count: u64) -> Value {
-        let Notice { about, severity, reason, message } = notice;
+        let Notice { component, about, severity, reason, message } = notice;
         let mut object =
             json!({"apiVersion": about.api_version, "kind": about.kind, "name": about.name, "uid": about.uid});
         if !about.namespace.is_empty() {
@@ -207,8 +206,8 @@ impl Sender {
             "metadata": {"name": name, "namespace": about.event_namespace()},
             "involvedObject": object,
             "type": severity.name(), "reason": reason, "message": message,
-            "source": {"component": COMPONENT, "host": self.node},
-            "reportingComponent": COMPONENT, "reportingInstance": self.node,
+            "source": {"component": component, "host": self.node},
+            "reportingComponent": component, "reportingInstance": self.node,
             "firstTimestamp": time(first), "lastTimestamp": time(since_epoch()), "count": count,
         })
     }

@@ -12,6 +12,7 @@ pub mod lookup;
 pub mod parent;
 pub mod plugin_kubeconfig;
 pub mod pod;
+pub mod pod_changes;
 pub mod pod_status;
 pub mod resource;
 pub mod rest;

@@ -8,23 +8,34 @@ pub enum Resource {
     DaemonSets,
     Nodes,
     Events,
+    /// A pod that is to be deleted.
+    PodDeletion,
+    Evictions,
+    PodStatus,
 }
 
 impl Resource {
     /// The name in paths and metrics: one of [`crate::telemetry::api_request::RESOURCES`].
     pub const fn name(self) -> &'static str {
         match self {
-            Resource::Pods => "pods",
+            Resource::Pods | Resource::PodDeletion => "pods",
             Resource::DaemonSets => "daemonsets",
             Resource::Nodes => "nodes",
             Resource::Events => "events",
+            Resource::Evictions => "pods/eviction",
+            Resource::PodStatus => "pods/status",
         }
+    }
+
+    /// Whether it is about one pod that is to be changed.
+    pub(super) const fn is_pods_change(self) -> bool {
+        matches!(self, Resource::PodDeletion | Resource::Evictions | Resource::PodStatus)
     }
 
     /// One of them.
     pub(super) const fn one(self) -> &'static str {
         match self {
-            Resource::Pods => "pod",
+            Resource::Pods | Resource::PodDeletion | Resource::Evictions | Resource::PodStatus => "pod",
             Resource::DaemonSets => "DaemonSet",
             Resource::Nodes => "node",
             Resource::Events => "event",
@@ -38,6 +49,9 @@ impl Resource {
             Resource::DaemonSets => "get, list and watch of its DaemonSet",
             Resource::Nodes => "get of nodes",
             Resource::Events => "create and patch of events",
+            Resource::PodDeletion => "delete of pods (REPAIR_DELETE_PODS)",
+            Resource::Evictions => "create of pods/eviction (REPAIR_EVICT)",
+            Resource::PodStatus => "patch of pods/status (REPAIR_LABEL_PODS)",
         }
     }
 }
@@ -49,7 +63,15 @@ mod tests {
 
     #[test]
     fn every_resource_can_be_counted() {
-        let all = [Resource::Pods, Resource::DaemonSets, Resource::Nodes, Resource::Events];
+        let all = [
+            Resource::Pods,
+            Resource::DaemonSets,
+            Resource::Nodes,
+            Resource::Events,
+            Resource::Evictions,
+            Resource::PodStatus,
+        ];
         assert_eq!(all.map(Resource::name), RESOURCES);
+        assert!(RESOURCES.contains(&Resource::PodDeletion.name()));
     }
 }

@@ -1,5 +1,6 @@
 //! Use cases as sequences of steps, and the traits that the rooms below them implement.
 
+pub mod attempt;
 pub mod enroll;
 pub mod install;
 pub mod ports;

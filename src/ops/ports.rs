@@ -42,6 +42,10 @@ impl Classify for BoxedError {
         self.0.retryable()
     }
 
+    fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after()
+    }
+
     fn code(&self) -> u32 {
         self.0.code()
     }
@@ -161,4 +165,26 @@ pub struct Arrived {
     pub remote: SocketAddr,
     /// Where the client wanted to go, as the kernel remembers; the error is in Go's words.
     pub original: Result<SocketAddr, String>,
+}
+
+/// What the API server can be asked to do about a pod: never about another one of that name, nor
+/// about one that has changed since.
+pub trait PodChanges: Sync {
+    /// Deletes it.
+    fn delete(&self, pod: &PodFacts) -> Result<Changed, BoxedError>;
+
+    /// Deletes it unless a disruption budget forbids that now.
+    fn evict(&self, pod: &PodFacts) -> Result<Changed, BoxedError>;
+
+    /// Puts a label on it.
+    fn label(&self, pod: &PodFacts, key: &str, value: &str) -> Result<Changed, BoxedError>;
+}
+
+/// What came of asking for a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// It is done.
+    Done,
+    /// The pod was gone already.
+    Gone,
 }

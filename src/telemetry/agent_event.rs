@@ -159,6 +159,22 @@ agent_events! {
     /// More Events were to be sent than can be.
     ObjectEventsDropped { count: u64 = OBJECT_EVENT_COUNT }
         = "istio_cni.object_event.dropped", Debug, "{count} Events were not sent: there were too many at once";
+    /// Pods that started without their redirection are looked for.
+    RepairStarting {}
+        = "istio_cni.repair.starting", Info, "starting CNI sidecar repair controller";
+    /// Pods that started without their redirection are not looked for.
+    RepairDisabled {}
+        = "istio_cni.repair.disabled", Info, "CNI repair controller is disabled";
+    /// So many broken pods were deleted that no more are for now.
+    RepairLimited { limit: u64 = REPAIR_LIMIT }
+        = "istio_cni.repair.limited", Error,
+        "the limit of {limit} broken pods deleted per minute (REPAIR_LIMIT_PER_MINUTE) is reached, the others are left \
+         for now: where so many pods start without their redirection, something is wrong with the installation on this \
+         node; look at /readyz, at this agent's log since its start, and at who else writes the network configuration";
+    /// Broken pods are deleted again.
+    RepairResumed { limit: u64 = REPAIR_LIMIT }
+        = "istio_cni.repair.resumed", Info,
+        "broken pods are deleted again: the limit of {limit} per minute left room for all that waited";
     /// How the node's rules are programmed.
     BackendChosen { backend: String = RULES_BACKEND, cause: String = BACKEND_CAUSE }
         = "istio_cni.backend.chosen", Info, "rules are programmed with {backend}: {cause}";

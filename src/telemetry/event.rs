@@ -108,6 +108,14 @@ event_names! {
     UNINSTALL_DONE = "istio_cni.uninstall.done";
     /// What the validator does, in the words of the reference's logs.
     VALIDATION_PROGRESS = "istio_cni.validation.progress";
+    /// What is done about a broken pod, in the words of the reference's logs.
+    REPAIR_PROGRESS = "istio_cni.repair.progress";
+    /// A broken pod was repaired, deleted or labelled.
+    REPAIR_DONE = "istio_cni.repair.done";
+    /// Nothing is done about a broken pod, and why.
+    REPAIR_SKIPPED = "istio_cni.repair.skipped";
+    /// An attempt at a broken pod failed; whether there is another one.
+    REPAIR_FAILED = "istio_cni.repair.failed";
     /// The pod gets no rules, and why.
     POD_SKIPPED = "istio_cni.pod.skipped";
     /// Probes of a validation failed in this way.

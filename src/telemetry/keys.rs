@@ -194,8 +194,20 @@ keys! {
     /// On how many addresses the validator listens.
     VALIDATION_LISTENERS = "istio_cni.validation.listeners";
 
-    // A link to somebody else's trace.
-    /// Where the link was found: `environment` or `annotation`.
+    // What a repair did.
+    /// What is done about broken pods: a [`crate::domain::repair::Mode`].
+    REPAIR_MODE = "istio_cni.repair.mode";
+    /// Which attempt at the pod it is, counted from 1.
+    REPAIR_ATTEMPT = "istio_cni.repair.attempt";
+    /// What an attempt came to: a [`crate::domain::repair::RepairResult`].
+    REPAIR_RESULT = "istio_cni.repair.result";
+    /// What the pod was found broken by.
+    REPAIR_CAUSE = "istio_cni.repair.cause";
+    /// How many pods may be deleted in a minute.
+    REPAIR_LIMIT = "istio_cni.repair.limit";
+
+    // A link to another trace.
+    /// Where the link was found: `environment` or `annotation`; or what it is to: `install`.
     LINK_SOURCE = "istio_cni.link.source";
 
     // Labels of metrics; besides these there is error.type.
@@ -217,6 +229,8 @@ keys! {
     LABEL_CODE = "code";
     /// What an installation came to, in the reference's words.
     LABEL_RESULT = "result";
+    /// What is done about broken pods, in the reference's words.
+    LABEL_TYPE = "type";
     /// A [`super::metrics::Signal`].
     LABEL_SIGNAL = "signal";
     /// The version of this software.

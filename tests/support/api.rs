@@ -1,10 +1,12 @@
 //! A stand-in for the API server whose objects change while it runs: GET, LIST and WATCH (with and
-//! without streaming lists) of pods and DaemonSets, GET of nodes, POST and PATCH of Events, over plain
-//! HTTP on loopback; it can be told to fail, hang, hold back, and take another token.
+//! without streaming lists) of pods and DaemonSets; DELETE, eviction and labelling of pods, each with
+//! its preconditions; GET of nodes, POST and PATCH of Events; over plain HTTP on loopback. It can be
+//! told to fail, hang, hold back, and take another token.
 //!
 //! What is asked of pods is called by its verb alone (`get`), all else by resource and verb
 //! (`daemonsets.get`).
 
+mod changes;
 mod routes;
 
 use axum::http::Uri;
@@ -24,6 +26,8 @@ pub enum Fault {
     Garbage,
     /// No answer until the caller gives up.
     Silence,
+    /// A disruption budget allows no eviction; so many seconds are to be waited.
+    Budget(u32),
 }
 
 /// How a watch that asks for a streaming list is treated.
@@ -118,6 +122,11 @@ impl Api {
             object["metadata"]["resourceVersion"] = json!(objects.version.to_string());
             objects.events.push((objects.version, key.0, json!({"type": "DELETED", "object": object})));
         });
+    }
+
+    /// An object as it is now, if it is there.
+    pub fn object(&self, of: &Value) -> Option<Value> {
+        self.shared.lock().objects.get(&key(of)).cloned()
     }
 
     /// The Events that were created, as they are now.

@@ -14,7 +14,9 @@ pub use unknown::{UnknownSetting, unknown};
 pub use value::SettingError;
 pub use without_effect::WithoutEffect;
 
+use crate::domain::outbound::{Outbound, OutboundError};
 use crate::domain::request::Backend;
+use crate::host::groups;
 use crate::k8s::client::ApiSource;
 use install::InstallSettings;
 use repair::RepairSettings;
@@ -51,6 +53,9 @@ pub struct Settings {
     pub repair: Option<RepairSettings>,
     /// What programs the rules.
     pub backend: Backend,
+    /// What the node says about outbound traffic, for pods that are set up without the plugin; an
+    /// error of it matters to them alone.
+    pub outbound: Result<Outbound, OutboundError>,
     /// Thresholds of the log.
     pub levels: LogLevels,
     /// Whether the log is JSON.
@@ -76,6 +81,7 @@ impl Settings {
             install: install::read(lookup)?,
             repair: repair::read(lookup)?,
             backend: backend(lookup)?,
+            outbound: Outbound::read(lookup, groups::id_of),
             levels: LogLevels::read(&text(lookup, "LOG_OUTPUT_LEVEL", ""))?,
             log_json: boolean(lookup, "LOG_AS_JSON")?,
             without_effect: without_effect::without_effect(lookup),

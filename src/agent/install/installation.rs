@@ -6,14 +6,14 @@ use super::node::Node;
 use super::watchful::{Memory, Work};
 use crate::agent::readiness::Condition;
 use crate::domain::culprit;
-use crate::domain::identity::TraceId;
-use crate::domain::install::{Finding, Part, Reason};
+use crate::domain::identity::{SpanId, TraceId, TraceLink};
+use crate::domain::install::{Finding, INSTALL, Part, Reason};
 use crate::domain::pod::PodRef;
 use crate::ops::install::{self, InstallTarget};
 use crate::telemetry::agent_event::AgentEvent;
 use crate::telemetry::pipeline::Telemetry;
 use crate::telemetry::resource::Origin;
-use crate::telemetry::story::{Clock, Story, random_span_id};
+use crate::telemetry::story::{Batch, Clock, Story, random_span_id};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
@@ -39,6 +39,8 @@ pub struct Installation {
     writing: Mutex<()>,
     /// Never held while files are read or written.
     memory: Mutex<Memory>,
+    /// The last pass that put everything in place.
+    in_force: Mutex<Option<TraceLink>>,
     /// Rung when somebody found something to be done.
     pub(super) bell: Notify,
 }
@@ -68,6 +70,7 @@ impl Installation {
             looking: Arc::default(),
             writing: Mutex::default(),
             memory: Mutex::default(),
+            in_force: Mutex::default(),
             bell: Notify::new(),
         })
     }
@@ -136,11 +139,20 @@ impl Installation {
         }
         let story = self.story();
         let done = install::install(&story, &self.node, reason);
-        self.around.telemetry.ingest(story.into_batch(), Origin::Agent);
+        let batch = story.into_batch();
+        if done.is_ok() {
+            *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = link_to(&batch);
+        }
+        self.around.telemetry.ingest(batch, Origin::Agent);
         let failure = done.err().map(|failure| failure.message);
         let done = failure.is_none();
         self.memory().passed(failure);
         done
+    }
+
+    /// The span of the pass that what is installed comes from.
+    pub fn in_force(&self) -> Option<TraceLink> {
+        self.in_force.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Takes the installation back for good; `between` is run after the network configuration is
@@ -216,4 +228,13 @@ impl Installation {
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A link to the span of the pass that was told.
+fn link_to(told: &Batch) -> Option<TraceLink> {
+    let pass = told.spans.iter().find(|span| span.name == INSTALL)?;
+    let (trace_id, span_id) =
+        (TraceId(pass.trace_id.as_slice().try_into().ok()?), SpanId(pass.span_id.as_slice().try_into().ok()?));
+    let flags = u8::try_from(pass.flags & 0xff).unwrap_or_default();
+    Some(TraceLink { trace_id, span_id, flags, state: String::new(), source: "install", baggage: Vec::new() })
 }

@@ -9,7 +9,7 @@ use crate::agent::log_control::LogControl;
 use crate::agent::readiness::Condition;
 use crate::agent::socket_name::SocketName;
 use crate::agent::tasks::Tasks;
-use crate::domain::notice::{Notice, ObjectRef, Severity};
+use crate::domain::notice::{AGENT, Notice, ObjectRef, Severity};
 use crate::k8s::client::ApiClient;
 use crate::k8s::events::Events;
 use crate::telemetry::pipeline::Telemetry;
@@ -58,6 +58,6 @@ fn complaints(events: Events, node: &str) -> Box<dyn Fn(String) + Send + Sync> {
     let about = ObjectRef::node(node, None);
     Box::new(move |message| {
         let (severity, reason) = (Severity::Warning, "CNIConfigReverted");
-        events.say(Notice { about: about.clone(), severity, reason, message });
+        events.say(Notice { component: AGENT, about: about.clone(), severity, reason, message });
     })
 }

@@ -68,6 +68,12 @@ catalog! {
     VALIDATIONS = "istio_cni_validations_total", Kind::Counter, "{validation}",
         [LABEL_RESULT],
         "Ended runs of pods' validation containers by result: passed, failed, or broke (it ended for another reason).";
+    REPAIRS = "istio_cni_repair_pods_repaired_total", Kind::Counter, "{attempt}",
+        [LABEL_TYPE, LABEL_RESULT],
+        "Attempts at pods that started without their redirection, by what is done about such pods and by result.";
+    REPAIR_HELD = "istio_cni_repair_held_pods", Kind::Gauge, "{pod}",
+        [],
+        "Broken pods that are not deleted because the limit of deletions per minute is reached.";
     API_REQUESTS = "istio_cni_api_requests_total", Kind::Counter, "{request}",
         [LABEL_VERB, LABEL_RESOURCE, LABEL_CODE],
         "Requests to the Kubernetes API server, by the agent and by plugins that worked alone, by HTTP status code; error where there was no answer.";

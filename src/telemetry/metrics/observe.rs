@@ -4,6 +4,7 @@ use super::Metrics;
 use super::family::{Exemplar, Label};
 use crate::domain::identity::{SpanId, TraceId};
 use crate::domain::install::{INSTALL, PassResult};
+use crate::domain::repair::{Mode, REPAIR, RepairResult};
 use crate::domain::request::Command;
 use crate::domain::settings::SkipReason;
 use crate::domain::step::{ErrorType, Step};
@@ -25,6 +26,8 @@ impl Metrics {
             self.observe_install(span);
         } else if span.name.starts_with(POD_INIT) {
             self.observe_validation(span);
+        } else if span.name == REPAIR {
+            self.observe_repair(span);
         }
     }
 
@@ -41,6 +44,15 @@ impl Metrics {
         let said = text_attribute(&span.attributes, keys::VALIDATION_RESULT);
         if let Some(result) = said.and_then(RunResult::from_name) {
             self.validations.add([result.name().into()], 1.0);
+        }
+    }
+
+    fn observe_repair(&self, span: &Span) {
+        let said = |key| text_attribute(&span.attributes, key);
+        let mode = Mode::ALL.into_iter().find(|mode| Some(mode.name()) == said(keys::REPAIR_MODE));
+        let result = RepairResult::ALL.into_iter().find(|result| Some(result.name()) == said(keys::REPAIR_RESULT));
+        if let (Some(mode), Some(result)) = (mode, result) {
+            self.repairs.add([mode.name().into(), result.name().into()], 1.0);
         }
     }
 

@@ -90,6 +90,8 @@ pub struct Metrics {
     pub(super) step_duration: Family<3>,
     pub(super) installs: Family<1>,
     pub(super) validations: Family<1>,
+    pub(super) repairs: Family<2>,
+    repair_held: Family<0>,
     install_ready: Family<0>,
     config_reverts: Family<0>,
     api_requests: Family<3>,
@@ -113,6 +115,8 @@ impl Metrics {
             step_duration: const { family(&catalog::STEP_DURATION) },
             installs: const { family(&catalog::INSTALLS) },
             validations: const { family(&catalog::VALIDATIONS) },
+            repairs: const { family(&catalog::REPAIRS) },
+            repair_held: const { family(&catalog::REPAIR_HELD) },
             install_ready: const { family(&catalog::INSTALL_READY) },
             config_reverts: const { family(&catalog::CONFIG_REVERTS) },
             api_requests: const { family(&catalog::API_REQUESTS) },
@@ -142,6 +146,13 @@ impl Metrics {
     /// Counts changes that somebody else made to what was installed.
     pub fn config_reverted(&self, times: u32) {
         self.config_reverts.add([], times.into());
+    }
+
+    /// How many broken pods the limit of deletions holds back; gives how many it were before.
+    pub fn repair_held(&self, pods: usize) -> usize {
+        let before = self.repair_held.number([]).unwrap_or_default() as usize;
+        self.repair_held.set([], pods as f64);
+        before
     }
 
     /// Counts requests to the API server that ended the same way.
@@ -186,6 +197,8 @@ impl Metrics {
             self.installs.snapshot(),
             self.validations.snapshot(),
             self.config_reverts.snapshot(),
+            self.repairs.snapshot(),
+            self.repair_held.snapshot(),
             self.api_requests.snapshot(),
             self.watch_age.snapshot(),
             self.dropped.snapshot(),

@@ -1,5 +1,6 @@
 //! How the stand-in answers each request.
 
+use super::changes::{delete, evict, label};
 use super::{Fault, Shared, Streaming, key};
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -26,7 +27,9 @@ pub(super) fn all(shared: &Arc<Shared>) -> Router {
     let daemonsets = async |shared, uri, query| collection(shared, uri, query, "daemonsets").await;
     Router::new()
         .route("/api/v1/pods", get(async |shared, uri, query| collection(shared, uri, query, "pods").await))
-        .route("/api/v1/namespaces/{namespace}/pods/{name}", get(pod))
+        .route("/api/v1/namespaces/{namespace}/pods/{name}", get(pod).delete(delete))
+        .route("/api/v1/namespaces/{namespace}/pods/{name}/eviction", post(evict))
+        .route("/api/v1/namespaces/{namespace}/pods/{name}/status", patch(label))
         .route("/apis/apps/v1/namespaces/{namespace}/daemonsets", get(daemonsets))
         .route("/apis/apps/v1/namespaces/{namespace}/daemonsets/{name}", get(daemonset))
         .route("/api/v1/nodes/{name}", get(node))
@@ -197,26 +200,31 @@ fn events(
     })
 }
 
-async fn failed(fault: Fault) -> Response {
+pub(super) async fn failed(fault: Fault) -> Response {
     match fault {
         Fault::Status(code) => status(code, "Failed", json!({})),
         Fault::Garbage => "<html>not what you expected</html>".into_response(),
         Fault::Silence => std::future::pending().await,
+        Fault::Budget(seconds) => {
+            let causes =
+                json!([{"reason": "DisruptionBudget", "message": "The disruption budget web needs 1 healthy pods"}]);
+            status(429, "TooManyRequests", json!({"causes": causes, "retryAfterSeconds": seconds}))
+        }
     }
 }
 
-fn missing(resource: &str, name: &str) -> Response {
+pub(super) fn missing(resource: &str, name: &str) -> Response {
     status(404, "NotFound", json!({"name": name, "kind": resource}))
 }
 
-fn status(code: u16, reason: &str, details: Value) -> Response {
+pub(super) fn status(code: u16, reason: &str, details: Value) -> Response {
     let message = format!("the stand-in says {code}");
     let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code,
         "message": message, "metadata": {}, "details": details});
     json_answer(code, &status)
 }
 
-fn json_answer(code: u16, body: &Value) -> Response {
+pub(super) fn json_answer(code: u16, body: &Value) -> Response {
     (StatusCode::from_u16(code).unwrap(), [(header::CONTENT_TYPE, "application/json")], body.to_string())
         .into_response()
 }

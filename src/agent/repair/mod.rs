@@ -1,0 +1,186 @@
+//! Pods that started without their redirection: found among what the watch of this node's pods tells,
+//! and repaired, deleted or labelled, a few at a time. The watch never waits for it.
+
+mod brake;
+mod memory;
+mod queue;
+mod worker;
+
+use super::config::Settings;
+use super::config::repair::RepairSettings;
+use super::readiness::Condition;
+use super::site::NodeSite;
+use crate::domain::identity::TraceLink;
+use crate::domain::pod::PodFacts;
+use crate::domain::repair::{Mode, Policy};
+use crate::k8s::cache::{Listener, PodCache, Seen};
+use crate::k8s::events::Events;
+use crate::k8s::pod_changes::BlockingChanges;
+use crate::telemetry::agent_event::AgentEvent;
+use crate::telemetry::pipeline::Telemetry;
+use brake::Brake;
+use memory::Memory;
+use queue::{Key, Queue};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::timeout;
+
+/// So many pods are worked on at once, each by one thread.
+const AT_ONCE: usize = 4;
+
+/// The broken pods of this node, as far as the watch has told of them.
+pub struct Found {
+    settings: RepairSettings,
+    policy: Policy,
+    node: String,
+    state: Mutex<State>,
+    bell: Notify,
+}
+
+/// Never held while anything is waited for.
+struct State {
+    queue: Queue,
+    memory: Memory,
+    brake: Brake,
+}
+
+/// What is done about them.
+pub struct Repair {
+    found: Arc<Found>,
+    cache: Arc<PodCache>,
+    telemetry: Telemetry,
+    hands: Hands,
+    /// Taken by each pod that is worked on.
+    room: Arc<Semaphore>,
+}
+
+/// What the rest of the agent lends.
+pub struct Hands {
+    pub site: Arc<NodeSite>,
+    pub changes: BlockingChanges,
+    /// Where the pods and the node are told.
+    pub pods: Events,
+    pub node: Events,
+    /// Unmet while broken pods may not be deleted; only where they are.
+    pub allowed: Option<Condition>,
+    /// The installation pass that is in force.
+    pub install: Box<dyn Fn() -> Option<TraceLink> + Send + Sync>,
+    /// Whether another agent has taken over this node.
+    pub superseded: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Found {
+    /// Nothing yet; nothing ever, unless the settings ask for something to be done about broken pods.
+    pub fn new(settings: &Settings, telemetry: &Telemetry) -> Option<Arc<Found>> {
+        let Some(repair) = &settings.repair else {
+            telemetry.event(AgentEvent::RepairDisabled {});
+            return None;
+        };
+        telemetry.event(AgentEvent::RepairStarting {});
+        let policy = repair.policy.clone()?;
+        let state = State {
+            queue: Queue::default(),
+            memory: Memory::new(repair.attempts),
+            brake: Brake::new(repair.limit_per_minute),
+        };
+        Some(Arc::new(Found {
+            settings: repair.clone(),
+            policy,
+            node: settings.node.clone(),
+            state: Mutex::new(state),
+            bell: Notify::new(),
+        }))
+    }
+
+    /// Hears of the node's pods.
+    pub fn listener(self: &Arc<Self>) -> Listener {
+        let found = self.clone();
+        Box::new(move |seen| match seen {
+            Seen::Here(pod) => found.look(pod),
+            Seen::Gone(pod) => found.gone(pod),
+            Seen::All => {}
+        })
+    }
+
+    /// Whether broken pods may come to be deleted.
+    pub fn deletes(&self) -> bool {
+        self.policy.deletes || self.policy.mode == Mode::Delete
+    }
+
+    fn look(&self, pod: &PodFacts) {
+        if self.settings.detector.look(pod, &self.node).is_some() {
+            let (namespace, name, uid) = (pod.namespace.clone(), pod.name.clone(), pod.uid.clone());
+            self.lock().queue.offer(Key { namespace, name, uid });
+            self.bell.notify_one();
+        }
+    }
+
+    /// Who waits for it finds that out soon; else it is forgotten.
+    fn gone(&self, pod: &PodFacts) {
+        let mut state = self.lock();
+        if state.queue.gone(&pod.uid) {
+            self.bell.notify_one();
+        } else {
+            state.memory.gone(&pod.uid);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Repair {
+    /// Ready to begin.
+    pub fn new(found: Arc<Found>, cache: Arc<PodCache>, telemetry: Telemetry, hands: Hands) -> Arc<Repair> {
+        if let Some(allowed) = &hands.allowed {
+            allowed.met();
+            telemetry.metrics().repair_held(0);
+        }
+        Arc::new(Repair { found, cache, telemetry, hands, room: Arc::new(Semaphore::new(AT_ONCE)) })
+    }
+
+    /// Works for ever.
+    pub async fn run(self: Arc<Self>) -> Result<(), Infallible> {
+        loop {
+            let Ok(room) = self.room.clone().acquire_owned().await else { return std::future::pending().await };
+            let key = self.next().await;
+            let repair = self.clone();
+            // Nobody waits for it but the room.
+            drop(tokio::task::spawn_blocking(move || {
+                let after = repair.work(&key);
+                repair.found.lock().queue.back(&key, after, Instant::now());
+                repair.found.bell.notify_one();
+                drop(room);
+            }));
+        }
+    }
+
+    /// Waits until no pod is worked on, but not for long; no work is begun any more.
+    pub async fn drained(&self, limit: Duration) {
+        let all = u32::try_from(AT_ONCE).unwrap_or(u32::MAX);
+        if let Ok(Ok(room)) = timeout(limit, self.room.acquire_many(all)).await {
+            room.forget();
+        }
+    }
+
+    async fn next(&self) -> Key {
+        loop {
+            let due = match self.found.lock().queue.next(Instant::now()) {
+                Ok(key) => return key,
+                Err(due) => due,
+            };
+            if self.found.lock().queue.missed() {
+                self.cache.all().iter().for_each(|pod| self.found.look(pod));
+                continue;
+            }
+            let news = self.found.bell.notified();
+            match due {
+                None => news.await,
+                Some(due) => _ = tokio::time::timeout_at(due.into(), news).await,
+            }
+        }
+    }
+}
