@@ -11,11 +11,18 @@ mod told;
 #[path = "trace/world.rs"]
 mod world;
 
+use istio_cni_otel::agent::spool::SpoolKeeper;
+use istio_cni_otel::host::spool::Spool;
+use istio_cni_otel::host::uds::Connection;
+use istio_cni_otel::telemetry::keep::Keeper;
+use istio_cni_otel::telemetry::story::Lost;
+use istio_cni_otel::wire::agent::{self as wire, Call, Kind, Tells};
 use otlp::{Answer, Speaks};
 use serde_json::json;
 use std::fs;
+use std::os::fd::AsFd;
 use std::sync::mpsc::channel;
-use support::agent::{Agent, sandbox, taken_along};
+use support::agent::{Agent, PATIENCE, call_for, conclusion, sandbox, taken_along};
 use support::api::Api;
 use support::*;
 use world::World;
@@ -196,4 +203,55 @@ fn notes_of_the_dead_are_taken_whatever_they_say() {
     left.sort();
     assert_eq!(left, ["5.held", "6.held"], "what is no file of ours stays");
     assert!(agent.stop().success());
+}
+
+/// Calls the agent for a sandbox of its own, and gives the connection after the answer.
+fn call_with(node: &Node, tells: Option<Tells>) -> Connection {
+    let netns = sandbox();
+    let call = Call { tells, ..call_for(UID) };
+    let mut connection = Connection::connect(&node.path("agent.sock"), PATIENCE).unwrap();
+    let frame = wire::frame(Kind::Call, &wire::encode_call(&call).unwrap()).unwrap();
+    connection.send_with(&frame, netns.as_fd()).unwrap();
+    assert!(conclusion(&mut connection).result.is_ok());
+    connection
+}
+
+#[test]
+fn what_a_caller_says_that_it_will_tell_is_believed_within_reason() {
+    let (node, api) = (Node::new(), Api::start());
+    api.put(&pod(json!({})));
+    let agent = Agent::start(&node, &api);
+    drop(call_with(&node, None));
+    drop(call_with(&node, Some(Tells { spans: 3, logs: 2 })));
+    eventually("what did not come", || (killed(&agent) == (3, 2)).then_some(()));
+    drop(call_with(&node, Some(Tells { spans: u32::MAX, logs: u32::MAX })));
+    eventually("what cannot be more", || (killed(&agent) == (3 + 512, 2 + 2048)).then_some(()));
+}
+
+#[test]
+fn a_caller_that_takes_too_long_keeps_its_telemetry_and_nothing_is_counted() {
+    let (node, api) = (Node::new(), Api::start());
+    api.put(&pod(json!({})));
+    let agent = Agent::start(&node, &api);
+    let mut connection = call_with(&node, Some(Tells { spans: 3, logs: 2 }));
+    assert!(connection.receive(&mut [0]).is_err(), "the agent hangs up");
+    let frame = wire::frame(Kind::Telemetry, b"").unwrap();
+    assert!(connection.send(&frame).is_err(), "and the caller learns of it");
+    assert_eq!(killed(&agent), (0, 0));
+}
+
+#[test]
+fn a_note_that_somebody_removed_is_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let keeper = SpoolKeeper::new(directory.path());
+    let spool = Spool::in_run_dir(directory.path());
+    let note = |spans| {
+        keeper.note(Lost { spans, logs: 0 }).unwrap();
+        spool.held().unwrap().iter().map(|path| fs::read_to_string(path).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(note(1), ["0000000001 0000000000\n"]);
+    fs::remove_dir_all(spool.directory()).unwrap();
+    assert_eq!(note(2), ["0000000002 0000000000\n"]);
+    keeper.end_note();
+    assert!(spool.held().unwrap().is_empty());
 }

@@ -16,6 +16,8 @@ mod account;
 mod asks;
 #[path = "support/otlp.rs"]
 mod otlp;
+#[path = "endurance/received.rs"]
+mod received;
 #[path = "endurance/restarts.rs"]
 mod restarts;
 mod support;

@@ -70,6 +70,38 @@ fn the_agents_answer_is_the_plugins() {
 }
 
 #[test]
+fn a_call_says_how_much_will_be_told_after_its_answer() {
+    let enrolled = Ok(Outcome::Enrolled { backend: Backend::Nftables, changed: true });
+    let refused = Err(failure(Step::RulesApply, ErrorType::RulesRejected, "the kernel says no"));
+    for level in ["debug", "info", "error", "none"] {
+        for (command, result) in [
+            ("ADD", enrolled.clone()),
+            ("ADD", refused.clone()),
+            ("CHECK", enrolled.clone()),
+            ("CHECK", refused.clone()),
+            ("STATUS", Ok(Outcome::Done)),
+            ("STATUS", refused.clone()),
+            ("DEL", Ok(Outcome::Done)),
+        ] {
+            let node = Node::new().conf("plugin_log_level", json!(level));
+            let node = match command {
+                "STATUS" => node.conf("cniVersion", json!("1.1.0")).conf("prevResult", json!(null)),
+                _ => node,
+            };
+            let heard = agent(&node, says(result));
+            node.call(command, &Namespace::new().path());
+            let heard = heard.recv_timeout(Duration::from_secs(5)).unwrap();
+            let call = heard.call.unwrap_or_else(|| panic!("{command} at {level} made no call"));
+            let (tells, told) = (&call["tells"], heard.telemetry.unwrap());
+            let said = |what: &str| tells[what].as_u64().unwrap() as usize;
+            assert_eq!(said("spans"), told.spans.len(), "{command} at {level}");
+            let logs = told.logs.len();
+            assert!((logs..=logs + 3).contains(&said("logs")), "{command} at {level}: {tells} and {logs}");
+        }
+    }
+}
+
+#[test]
 fn the_agents_refusal_is_final() {
     let node = Node::with_pod(&pod(json!({})));
     let refusal = failure(Step::RulesApply, ErrorType::RulesRejected, "the kernel says no");

@@ -225,7 +225,7 @@ impl Keeper for SpoolKeeper {
 
     fn note(&self, items: Lost) -> io::Result<()> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = match held.take() {
+        let file = match held.take().filter(HeldFile::is_there) {
             Some(file) => file,
             None => self.spool.make_held()?,
         };

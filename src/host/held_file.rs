@@ -33,6 +33,11 @@ impl HeldFile {
         })
     }
 
+    /// Whether it still has its name: otherwise nobody will find it.
+    pub fn is_there(&self) -> bool {
+        self.file.metadata().is_ok_and(|meta| meta.nlink() > 0)
+    }
+
     /// Replaces the numbers: one write, always of the same length.
     pub fn write(&self, held: Lost) -> io::Result<()> {
         self.file.write_all_at(text(held).as_bytes(), 0)
@@ -138,6 +143,15 @@ mod tests {
             });
             assert_eq!(taken.len(), 1);
         }
+    }
+
+    #[test]
+    fn one_that_somebody_removed_knows_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let (held, path) = make(directory.path());
+        assert!(held.is_there());
+        std::fs::remove_file(path).unwrap();
+        assert!(!held.is_there());
     }
 
     #[test]
