@@ -175,6 +175,10 @@ agent_events! {
     RepairResumed { limit: u64 = REPAIR_LIMIT }
         = "istio_cni.repair.resumed", Info,
         "broken pods are deleted again: the limit of {limit} per minute left room for all that waited";
+    /// A broken pod is another agent's.
+    RepairSuperseded { namespace: String = POD_NAMESPACE, name: String = POD_NAME }
+        = "istio_cni.repair.superseded", Debug,
+        "{namespace}/{name} is left to the agent that has taken over the socket";
     /// How the node's rules are programmed.
     BackendChosen { backend: String = RULES_BACKEND, cause: String = BACKEND_CAUSE }
         = "istio_cni.backend.chosen", Info, "rules are programmed with {backend}: {cause}";

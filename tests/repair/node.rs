@@ -1,6 +1,8 @@
 //! A node with broken pods: their objects as the kubelet reports them, and their sandboxes, each held
 //! by a process as a container's is.
 
+#![allow(dead_code, reason = "each test file uses another part of this")]
+
 use crate::support::{Listeners, Namespace, Probe};
 use serde_json::{Value, json};
 use std::process::{Child, Command, Stdio};
@@ -11,6 +13,11 @@ pub type Number = u32;
 /// Its UID.
 pub fn uid(number: Number) -> String {
     format!("11111111-2222-4333-8444-{number:012}")
+}
+
+/// Its name.
+pub fn name(number: Number) -> String {
+    format!("web-{number}")
 }
 
 /// Its trace.
@@ -26,7 +33,7 @@ pub fn address(number: Number) -> String {
 /// A meshed pod whose validation has not run yet.
 pub fn pod(number: Number) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": format!("web-{number}"), "namespace": "shop", "uid": uid(number), "labels": {"app": "web"},
+        "metadata": {"name": name(number), "namespace": "shop", "uid": uid(number), "labels": {"app": "web"},
             "annotations": {"sidecar.istio.io/status": "{}"}},
         "spec": {"restartPolicy": "Always", "containers": [{"name": "web"},
             {"name": "istio-proxy", "args": ["proxy", "sidecar"]}], "initContainers": [{"name": "istio-validation"}]},
@@ -104,6 +111,21 @@ impl Sandbox {
 }
 
 impl Sandbox {
+    /// Whether there are rules.
+    pub fn has_rules(&self) -> bool {
+        !self.namespace.nft_tables().is_empty()
+    }
+
+    /// All rules.
+    pub fn rules(&self) -> String {
+        self.namespace.sh("nft -s list ruleset")
+    }
+
+    /// Takes all rules away, whoever made them.
+    pub fn without_rules(&self) {
+        self.namespace.sh("nft flush ruleset");
+    }
+
     /// Listens as the pod's proxy does.
     pub fn proxy(&self) -> Listeners {
         Listeners::start(&self.namespace, "proxy", &[15001], &[])

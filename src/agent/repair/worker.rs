@@ -40,7 +40,12 @@ struct Turn<'a> {
 impl Repair {
     /// Does what is to be done about a pod now.
     pub(super) fn work(&self, key: &Key) -> After {
-        if self.cache.is_closed() || (self.hands.superseded)() {
+        if self.cache.is_closed() {
+            return After::Done;
+        }
+        if (self.hands.superseded)() {
+            let (namespace, name) = (key.namespace.clone(), key.name.clone());
+            self.telemetry.event(AgentEvent::RepairSuperseded { namespace, name });
             return After::Done;
         }
         let known = self.cache.named(&key.namespace, &key.name).filter(|pod| pod.uid == key.uid);
@@ -174,11 +179,9 @@ impl Repair {
         }
         if failure.error_type == ErrorType::EvictionBlocked {
             let times = state.memory.blocked(uid);
-            let usual = BLOCKED_PAUSE.saturating_mul(1 << (times - 1).min(10)).min(LONGEST_BLOCKED);
-            return After::Again {
-                pause: retry_after.unwrap_or_default().clamp(usual, LONGEST_BLOCKED),
-                prompt: false,
-            };
+            let first = retry_after.unwrap_or(BLOCKED_PAUSE);
+            let pause = first.saturating_mul(1 << (times - 1).min(10)).min(LONGEST_BLOCKED);
+            return After::Again { pause, prompt: false };
         }
         let failed = if is_final(failure) { None } else { state.memory.failed(uid) };
         drop(state);
