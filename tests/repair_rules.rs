@@ -9,7 +9,6 @@ use istio_cni_otel::domain::pod_state::PodState;
 use istio_cni_otel::domain::request::{Backend, Bounds};
 use istio_cni_otel::domain::step::{ErrorType, Step};
 use istio_cni_otel::host::kernel::HostNamespaces;
-use istio_cni_otel::host::pod_netns::PodNetns;
 use istio_cni_otel::ops::ports::Applied;
 use istio_cni_otel::ops::repair::{Site, look, restore};
 use istio_cni_otel::telemetry::keys;
@@ -111,7 +110,7 @@ fn looked(proc: &Proc, pod: &PodFacts, backend: Backend) -> (PodState, Option<Er
 }
 
 fn at_site<T>(proc: &Proc, backend: Backend, work: impl FnOnce(&Site<'_>) -> T) -> T {
-    let pods = PodNetns::new(proc.path().to_owned());
+    let pods = pod_netns(proc);
     let (outbound, bounds) = (Ok(Outbound::default()), Bounds::default());
     work(&Site { pods: &pods, namespaces: &HostNamespaces::FreshThread, backend, outbound: &outbound, bounds: &bounds })
 }

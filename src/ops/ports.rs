@@ -1,6 +1,7 @@
 //! What the use cases need of the world: pods, and the kernel of a pod's namespace.
 
 use crate::domain::failure::{Classify, Failure};
+use crate::domain::outbound::Outbound;
 use crate::domain::pod::{PodFacts, PodRef};
 use crate::domain::request::{Backend, Bounds};
 use crate::domain::ruleset::{Difference, Ruleset};
@@ -124,6 +125,8 @@ pub struct FoundNamespace {
     pub path: String,
     /// `recorded` or `proc`: how it was found.
     pub source: &'static str,
+    /// What the node said about outbound traffic at the pod's ADD, where that was recorded.
+    pub outbound: Option<Outbound>,
 }
 
 /// The sockets of a validation, in the namespace that the process is in.

@@ -25,7 +25,7 @@ pub struct Site<'a> {
     pub namespaces: &'a dyn Namespaces,
     /// What programs the rules.
     pub backend: Backend,
-    /// What the node says about outbound traffic.
+    /// What the node says about outbound traffic, for pods of which nothing was recorded.
     pub outbound: &'a Result<Outbound, OutboundError>,
     /// The limits of each step.
     pub bounds: &'a Bounds,
@@ -46,7 +46,7 @@ pub struct Looked {
 /// Whether the pod is to have rules at all is not asked: that was decided when it was injected.
 pub fn restore(story: &Story, pod: &PodFacts, site: &Site<'_>) -> Result<Applied, Failure> {
     let found = find(story, pod, site)?;
-    let settings = settings(story, pod, site)?;
+    let settings = settings(story, pod, &found, site)?;
     let work = Box::new(|kernel: &mut dyn super::ports::PodKernel| program(story, kernel, &settings));
     inside(story, site.namespaces, found.netns.as_fd(), site.backend, site.bounds, work)
 }
@@ -58,7 +58,7 @@ pub fn restore(story: &Story, pod: &PodFacts, site: &Site<'_>) -> Result<Applied
 pub fn look(pod: &PodFacts, site: &Site<'_>) -> Looked {
     let story = Story::begin(Clock::start(), TraceId::of_pod(&pod.uid), None, pod.reference(), Level::Off, None);
     let looked = find(&story, pod, site).and_then(|found| {
-        let settings = settings(&story, pod, site)?;
+        let settings = settings(&story, pod, &found, site)?;
         let work = Box::new(|kernel: &mut dyn super::ports::PodKernel| compare(&story, kernel, &settings));
         inside(&story, site.namespaces, found.netns.as_fd(), Backend::Auto, site.bounds, work)
     });
@@ -81,9 +81,15 @@ fn find(story: &Story, pod: &PodFacts, site: &Site<'_>) -> Result<FoundNamespace
 }
 
 /// The settings as the plugin reads them. Only a failure is a step: the first of those that follow.
-fn settings(story: &Story, pod: &PodFacts, site: &Site<'_>) -> Result<RedirectSettings, Failure> {
+fn settings(
+    story: &Story,
+    pod: &PodFacts,
+    found: &FoundNamespace,
+    site: &Site<'_>,
+) -> Result<RedirectSettings, Failure> {
     let read = redirect(pod).map_err(BoxedError::new).and_then(|settings| {
-        let outbound = site.outbound.clone().map_err(BoxedError::new)?;
+        let of_node = || site.outbound.clone().map_err(BoxedError::new);
+        let outbound = found.outbound.clone().map_or_else(of_node, Ok)?;
         Ok(RedirectSettings { outbound, ..settings })
     });
     read.or_else(|error| story.step(Step::RulesBuild, |_| Err::<RedirectSettings, _>(error)))

@@ -33,7 +33,7 @@ pub use namespace::{Addresses, FAR4, FAR6, Namespace, PEER4, PEER6, POD4, POD6, 
 pub use plugin::*;
 pub use process::{TestProcess, argument, child, ready, work_if_child};
 pub use programming::*;
-pub use sandboxed::{Proc, Sandboxed, meshed, story_of};
+pub use sandboxed::{Proc, Sandboxed, meshed, pod_netns, story_of};
 pub use screen::Screen;
 pub use seccomp::forbid_netfilter_netlink;
 pub use traffic::{Listeners, Probe};

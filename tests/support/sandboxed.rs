@@ -5,6 +5,7 @@ use super::Namespace;
 use istio_cni_otel::domain::identity::TraceId;
 use istio_cni_otel::domain::pod::{Container, PodFacts};
 use istio_cni_otel::host::child::killed_with_us;
+use istio_cni_otel::host::pod_netns::{PodNetns, Records};
 use istio_cni_otel::telemetry::event::Level;
 use istio_cni_otel::telemetry::story::{Clock, Story};
 use std::os::unix::fs::symlink;
@@ -75,6 +76,11 @@ impl Proc {
     pub fn path(&self) -> &Path {
         self.0.path()
     }
+}
+
+/// What finds namespaces through a `/proc`, without any record.
+pub fn pod_netns(proc: &Proc) -> PodNetns {
+    PodNetns::new(proc.path().to_owned(), Records::new(proc.path()), |error| panic!("{error}"))
 }
 
 /// A pod with a sidecar and these addresses.

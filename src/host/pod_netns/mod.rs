@@ -6,15 +6,19 @@ mod choice;
 mod error;
 mod identity;
 mod process;
+mod record;
+mod recorded;
 mod scan;
 
 pub use error::PodNetnsError;
 pub use identity::NetnsId;
+pub use record::{Record, RecordError, Records};
 
 use crate::domain::pod::PodFacts;
 use crate::ops::ports::{BoxedError, FoundNamespace, PodNamespaces};
 use choice::{Choice, choose};
 use error::name;
+use recorded::open_recorded;
 use scan::{Scan, reopen};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -31,13 +35,17 @@ const ATTEMPTS: u32 = 3;
 /// The network namespaces of this node's pods.
 pub struct PodNetns {
     proc: PathBuf,
+    records: Records,
+    /// Hears of records that are none.
+    tell: Box<dyn Fn(&RecordError) + Send + Sync>,
     last: Mutex<Option<Arc<Scan>>>,
 }
 
 impl PodNetns {
-    /// Looks below `proc`, the host's `/proc`.
-    pub fn new(proc: PathBuf) -> PodNetns {
-        PodNetns { proc, last: Mutex::default() }
+    /// Looks into `records`, then below `proc`, the host's `/proc`. `tell` hears of records that are
+    /// none, each once.
+    pub fn new(proc: PathBuf, records: Records, tell: impl Fn(&RecordError) + Send + Sync + 'static) -> PodNetns {
+        PodNetns { proc, records, tell: Box::new(tell), last: Mutex::default() }
     }
 
     /// The host's `/proc` where nobody says where it is: in the agent's pod it is mounted.
@@ -52,10 +60,27 @@ impl PodNetns {
         }
         let addresses: Vec<IpAddr> =
             pod.status.addresses.iter().copied().filter(|address| tells_apart(*address)).collect();
+        let record = self.record(pod);
+        if let Some(record) = &record
+            && let Some(netns) = open_recorded(record, &addresses, &self.proc)
+        {
+            let (path, outbound) = (record.netns.display().to_string(), Some(record.outbound.clone()));
+            return Ok(FoundNamespace { netns, path, source: "recorded", outbound });
+        }
         if addresses.is_empty() {
             return Err(PodNetnsError::NoAddress { pod: name(pod) });
         }
-        self.seen(pod, &addresses)
+        let found = self.seen(pod, &addresses)?;
+        Ok(FoundNamespace { outbound: record.map(|record| record.outbound), ..found })
+    }
+
+    /// What was recorded of the pod; what cannot be used is told and taken away.
+    fn record(&self, pod: &PodFacts) -> Option<Record> {
+        self.records.of(&pod.uid).unwrap_or_else(|error| {
+            (self.tell)(&error);
+            self.records.discard(&pod.uid);
+            None
+        })
     }
 
     /// Finds it among the namespaces of the host's processes.
@@ -67,7 +92,8 @@ impl PodNetns {
             let choice = choose(pod, addresses, &scan);
             if let Choice::Found { id, process } = choice {
                 if let Some(netns) = reopen(process, id).map_err(failed)? {
-                    return Ok(FoundNamespace { netns, path: process.netns().display().to_string(), source: "proc" });
+                    let path = process.netns().display().to_string();
+                    return Ok(FoundNamespace { netns, path, source: "proc", outbound: None });
                 }
             } else if scan.began >= asked {
                 return Err(self.not_found(pod, addresses, &scan, choice));

@@ -112,7 +112,7 @@ pub fn reopen(process: &Process, id: NetnsId) -> io::Result<Option<OwnedFd>> {
 }
 
 /// The namespaces that no pod can have: that of the host's first process, and this process' own.
-fn own_namespaces(proc: &Path) -> Vec<NetnsId> {
+pub fn own_namespaces(proc: &Path) -> Vec<NetnsId> {
     let first = Process::of(proc, 1).netns();
     let own = [first.as_path(), Path::new("/proc/1/ns/net"), Path::new("/proc/self/ns/net")];
     own.into_iter().filter_map(|path| NetnsId::at(path).ok()).collect()
