@@ -10,6 +10,7 @@ mod registry;
 
 use istio_cni_otel::domain::departure::Departure;
 use istio_cni_otel::domain::install::{INSTALL, PassResult, Reason, UNINSTALL};
+use istio_cni_otel::domain::pod_state::PodState;
 use istio_cni_otel::domain::repair::{Mode, REPAIR, RepairResult};
 use istio_cni_otel::domain::request::{Backend, Command};
 use istio_cni_otel::domain::settings::SkipReason;
@@ -130,6 +131,8 @@ fn every_closed_list_has_the_same_members_in_the_registry() {
         ("istio_cni.telemetry.reason", set(drops())),
         ("istio_cni.telemetry.protocol", set([Protocol::Grpc, Protocol::HttpProtobuf].map(Protocol::name))),
         ("command", set(Command::ALL.map(Command::name))),
+        ("istio_cni.pod.state", set(PodState::ALL.map(PodState::name))),
+        ("state", set(PodState::ALL.map(PodState::name))),
         ("istio_cni.netns.source", set(["recorded", "proc"])),
         ("outcome", set(Outcome::ALL.map(Outcome::name))),
         ("path", set(CallPath::ALL.map(CallPath::name))),

@@ -1,6 +1,7 @@
 //! The node agent: build → bind → run. Serves the plugin's calls from a cache of this node's pods.
 
 pub mod app;
+pub mod audit;
 mod backend;
 mod choice;
 mod claims;
@@ -17,7 +18,7 @@ mod repair;
 mod run;
 mod server;
 mod service;
-mod site;
+pub mod site;
 mod socket_name;
 pub mod spool;
 mod tasks;

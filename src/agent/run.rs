@@ -3,6 +3,7 @@
 //! out.
 
 use super::app::{Agent, Bound, Ending};
+use super::audit::{Answered, Audited};
 use super::backend::Decision;
 use super::choice::Choice;
 use super::config::repair::RepairSettings;
@@ -23,12 +24,14 @@ use crate::host::kernel::HostNamespaces;
 use crate::host::uds_listener::{Listener, Stopper};
 use crate::k8s::cache::PodCache;
 use crate::k8s::client::ApiClient;
+use crate::k8s::events::Events;
 use crate::k8s::lookup::{BlockingApi, Pods};
 use crate::k8s::pod_changes::BlockingChanges;
 use crate::telemetry::agent_event::AgentEvent;
 use crate::telemetry::pipeline::Telemetry;
 use futures::FutureExt;
 use std::future::ready;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -83,14 +86,18 @@ impl Bound {
         let watched = pods::Watched::new(telemetry.clone(), running.readiness.condition("this node's pods"));
         let (validations, validated) = Validations::new(CONTAINER, &settings.run_dir, telemetry.clone());
         tasks.spawn("validations", validations.run());
+        let (events, sender) = notices::events(client.clone(), &settings.node);
+        tasks.spawn("object events", notices::send(sender, telemetry.clone()));
+        let (pods, sender) = notices::pod_events(client.clone(), &settings.node);
+        tasks.spawn("pods' events", notices::send(sender, telemetry.clone()));
+        let audited = Audited::new(&settings, &telemetry, pods.clone());
         let broken = Found::new(&settings, &telemetry);
-        running.cache.listen([validated].into_iter().chain(broken.as_ref().map(Found::listener)).collect());
+        let listeners = [validated, audited.listener()].into_iter().chain(broken.as_ref().map(Found::listener));
+        running.cache.listen(listeners.collect());
         let (cache, node) = (running.cache.clone(), settings.node.clone());
         let kept = settings.repair.as_ref().map(RepairSettings::kept).unwrap_or_default();
         tasks.spawn("pod watch", pods::watch(client.clone(), cache, node, kept, watched));
         let socket = SocketName::new(running.listener.clone(), running.readiness.condition("the socket"));
-        let (events, sender) = notices::events(client.clone(), &settings.node);
-        tasks.spawn("object events", notices::send(sender, telemetry.clone()));
         let lent = Lent {
             settings: &settings,
             client: &client,
@@ -101,14 +108,8 @@ impl Bound {
             events: &events,
         };
         let installed = Installed::set_up(&lent, || running.readiness.condition("the installation"), &mut tasks);
-        let look = look_first(installed.as_ref(), socket.clone());
-        if let Some(listener) = metrics {
-            tasks.spawn("metrics server", http::serve(listener, http::metrics(telemetry.clone(), look.clone())));
-        }
-        let name = socket.clone();
-        let health_routes = http::health(running.readiness.clone(), look, move || name.look());
+        running.serve_http(&mut tasks, metrics, health, installed.as_ref(), &socket);
         tasks.spawn("socket's name", socket.clone().watch());
-        tasks.spawn("health server", http::serve(health, health_routes));
         tasks.spawn("log level", log.clone().watch());
         tasks.spawn("spool", Drain::new(&settings.run_dir, telemetry.clone()).run());
         // Calls that come before the backend is known wait in the socket's queue, but not for long.
@@ -118,8 +119,12 @@ impl Bound {
             let installer = Installer::new(installed.installation.clone(), telemetry.clone(), backend.clone());
             tasks.spawn("installer", installer.run());
         }
-        let repair = broken.map(|found| running.repair(found, &lent, installed.as_ref(), &runtime, &mut tasks));
-        let service = Arc::new(running.service(client, runtime.handle(), backend));
+        let site = Arc::new(NodeSite::new(&settings, backend.clone(), telemetry.clone()));
+        let tools = (site.clone(), pods);
+        let repair = broken.map(|found| running.repair(found, &lent, tools, installed.as_ref(), &runtime, &mut tasks));
+        let service = Arc::new(running.service(client, runtime.handle(), backend.clone(), audited.answered.clone()));
+        // Nothing is done yet about what is found but telling it.
+        tasks.spawn("audit", audited.task(&settings, running.cache.clone(), site, Box::new(|_| {})));
         let (listener, under_way) = (running.listener.clone(), running.under_way.clone());
         tasks.thread("socket", move || server::serve(&listener, &service, &under_way));
 
@@ -138,7 +143,26 @@ impl Running {
         })
     }
 
-    fn service(&self, client: Arc<ApiClient>, runtime: &Handle, backend: Decision) -> Service {
+    /// Tells whoever asks: metrics, health, readiness.
+    fn serve_http(
+        &self,
+        tasks: &mut Tasks<'_>,
+        metrics: Option<TcpListener>,
+        health: TcpListener,
+        installed: Option<&Installed>,
+        socket: &Arc<SocketName>,
+    ) {
+        let look = look_first(installed, socket.clone());
+        if let Some(listener) = metrics {
+            let routes = http::metrics(self.telemetry.clone(), look.clone());
+            tasks.spawn("metrics server", http::serve(listener, routes));
+        }
+        let name = socket.clone();
+        let routes = http::health(self.readiness.clone(), look, move || name.look());
+        tasks.spawn("health server", http::serve(health, routes));
+    }
+
+    fn service(&self, client: Arc<ApiClient>, runtime: &Handle, backend: Decision, answered: Arc<Answered>) -> Service {
         let cache = self.cache.clone();
         Service {
             pods: Box::new(Pods::new(self.cache.clone(), BlockingApi::new(client, runtime.clone()))),
@@ -146,6 +170,7 @@ impl Running {
             backend,
             synced: Box::new(move || cache.is_synced()),
             telemetry: self.telemetry.clone(),
+            answered,
             own_uid: nix::unistd::geteuid().as_raw(),
         }
     }
@@ -155,16 +180,15 @@ impl Running {
         &self,
         found: Arc<Found>,
         lent: &Lent<'_>,
+        (site, pods): (Arc<NodeSite>, Events),
         installed: Option<&Installed>,
         runtime: &Runtime,
         tasks: &mut Tasks<'_>,
     ) -> Arc<Repair> {
-        let Lent { settings, client, backend, socket, telemetry, events, .. } = *lent;
-        let (pods, sender) = notices::pod_events(client.clone(), &settings.node);
-        tasks.spawn("pods' events", notices::send(sender, telemetry.clone()));
+        let Lent { client, socket, telemetry, events, .. } = *lent;
         let (install, socket) = (installed.map(|installed| installed.installation.clone()), socket.clone());
         let hands = Hands {
-            site: Arc::new(NodeSite::new(settings, backend.clone())),
+            site,
             changes: BlockingChanges::new(client.clone(), runtime.handle().clone()),
             pods,
             node: events.clone(),

@@ -166,6 +166,7 @@ fn handle(stream: UnixStream, service: &Service) {
     }
     drop(held);
     service.telemetry.settle();
+    service.answered.ends(&call.request, netns.as_ref(), &conclusion);
 }
 
 /// How much the caller says that it will tell, as far as that can be true.

@@ -1,5 +1,6 @@
 //! What the agent does for one call: the use case, with the agent's own pods, kernel and backend.
 
+use super::audit::Answered;
 use super::backend::Decision;
 use crate::domain::failure::{CODE_ISTIO, Failure};
 use crate::domain::request::{Answer, Backend, Command, Conclusion, Request};
@@ -13,6 +14,7 @@ use crate::telemetry::story::{Clock, Story};
 use crate::wire::agent::Call;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 /// The code by which the CNI specification calls a plugin unavailable.
 const CODE_UNAVAILABLE: u32 = 50;
@@ -26,6 +28,8 @@ pub struct Service {
     /// Whether this node's pods are known.
     pub synced: Box<dyn Fn() -> bool + Send + Sync>,
     pub telemetry: Telemetry,
+    /// Keeps what calls came to.
+    pub answered: Arc<Answered>,
     /// The agent's own user.
     pub own_uid: u32,
 }
@@ -40,6 +44,7 @@ impl Service {
     /// Does what the call asks for. Nothing here waits longer than the call's bounds.
     pub fn conclude(&self, call: &Call, netns: Option<&OwnedFd>) -> (Story, Conclusion) {
         let request = &call.request;
+        let _under_way = self.answered.begins(request);
         let level = Level::from_word(&call.level);
         let story = Story::begin(Clock::start(), call.trace, call.parent, request.pod.clone(), level, None);
         if let (Some(flags), Some(parent)) = (call.pinned, call.parent) {

@@ -1,19 +1,21 @@
-//! What the node's pods are set up with after their ADD, in one place for all who do that.
+//! What the node's pods are looked at and set up with after their ADD, in one place for all who do that.
 
 use super::backend::Decision;
 use super::config::Settings;
-use crate::domain::failure::{CODE_ISTIO, Failure};
+use crate::domain::failure::{CODE_ISTIO, Failure, whole};
 use crate::domain::outbound::{Outbound, OutboundError};
-use crate::domain::request::Bounds;
+use crate::domain::pod::PodFacts;
+use crate::domain::request::{Backend, Bounds};
 use crate::domain::step::{ErrorType, Step};
 use crate::host::kernel::HostNamespaces;
-use crate::host::pod_netns::PodNetns;
-use crate::ops::repair::Site;
+use crate::host::pod_netns::{PodNetns, Records};
+use crate::ops::repair::{Looked, Site, look};
+use crate::telemetry::agent_event::AgentEvent;
+use crate::telemetry::pipeline::Telemetry;
 
 /// What a [`Site`] refers to.
 pub struct NodeSite {
     pods: PodNetns,
-    namespaces: HostNamespaces,
     backend: Decision,
     outbound: Result<Outbound, OutboundError>,
     bounds: Bounds,
@@ -21,10 +23,10 @@ pub struct NodeSite {
 
 impl NodeSite {
     /// The site of this agent's node.
-    pub fn new(settings: &Settings, backend: Decision) -> NodeSite {
+    pub fn new(settings: &Settings, backend: Decision, telemetry: Telemetry) -> NodeSite {
+        let tell = move |error: &_| telemetry.event(AgentEvent::NetnsRecordFailed { problem: whole(error) });
         NodeSite {
-            pods: PodNetns::new(PodNetns::default_proc()),
-            namespaces: HostNamespaces::EndingThread,
+            pods: PodNetns::new(settings.audit.host_proc.clone(), Records::new(&settings.run_dir), tell),
             backend,
             outbound: settings.outbound.clone(),
             bounds: Bounds::default(),
@@ -36,8 +38,18 @@ impl NodeSite {
         let Some(backend) = self.backend.borrow().as_ref().map(|chosen| chosen.backend) else {
             return Err(undecided());
         };
-        let NodeSite { pods, namespaces, outbound, bounds, .. } = self;
-        work(&Site { pods, namespaces, backend, outbound, bounds })
+        work(&self.site(backend))
+    }
+
+    /// Looks at a pod's rules, in whatever backend they are.
+    pub fn look(&self, pod: &PodFacts) -> Looked {
+        look(pod, &self.site(Backend::Auto))
+    }
+
+    fn site(&self, backend: Backend) -> Site<'_> {
+        let NodeSite { pods, outbound, bounds, .. } = self;
+        // Whoever calls has a thread that goes on afterwards.
+        Site { pods, namespaces: &HostNamespaces::FreshThread, backend, outbound, bounds }
     }
 }
 

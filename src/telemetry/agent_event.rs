@@ -233,6 +233,13 @@ agent_events! {
     TelemetryDropped {
         signal: String = TELEMETRY_SIGNAL, reason: String = TELEMETRY_REASON, items: u64 = TELEMETRY_ITEMS,
     } = "istio_cni.telemetry.dropped", Warn, "lost {items} items of {signal}: {reason}";
+    /// A record of a pod's network namespace could not be written, or is none.
+    NetnsRecordFailed { problem: String = EXCEPTION_MESSAGE }
+        = "istio_cni.netns.record_failed", Warn,
+        "{problem}; the namespace will be looked for among those of the host's processes";
+    /// The rules of pods were looked at.
+    AuditDone { pods: u64 = AUDIT_PODS, duration_ms: u64 = AUDIT_DURATION_MS }
+        = "istio_cni.audit.done", Debug, "looked at the rules of {pods} pods in {duration_ms} ms";
     /// A variable of the environment has a value that is not used, or a name that nobody reads.
     ConfigIgnored { variable: String = CONFIG_VARIABLE, problem: String = EXCEPTION_MESSAGE }
         = "istio_cni.config.ignored", Warn, "{variable} is ignored: {problem}";

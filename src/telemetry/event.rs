@@ -124,6 +124,12 @@ event_names! {
     VALIDATION_PASSED = "istio_cni.validation.passed";
     /// A pod's validation failed, and why.
     VALIDATION_FAILED = "istio_cni.validation.failed";
+    /// A pod's rules are not, or not any more, those that it should have.
+    POD_DRIFTED = "istio_cni.pod.drifted";
+    /// Whether a pod has its rules cannot be found out.
+    POD_STATE_UNKNOWN = "istio_cni.pod.state_unknown";
+    /// A pod of which one of these was said has the rules that it should have.
+    POD_REDIRECTED_AGAIN = "istio_cni.pod.redirected_again";
     /// A switch in the environment of the pod's proxy is neither true nor false, and counts as false.
     POD_SWITCH_UNREADABLE = "istio_cni.pod.switch_unreadable";
 }

@@ -184,6 +184,12 @@ keys! {
     RULES_BACKEND = "istio_cni.rules.backend";
     /// Whether the rules had to be changed.
     RULES_CHANGED = "istio_cni.rules.changed";
+    /// How a pod stands to its redirection: a [`crate::domain::pod_state::PodState`].
+    POD_STATE = "istio_cni.pod.state";
+    /// How many pods were looked at.
+    AUDIT_PODS = "istio_cni.audit.pods";
+    /// How long looking at the pods took.
+    AUDIT_DURATION_MS = "istio_cni.audit.duration_ms";
     /// How many rules the pod gets.
     RULES_COUNT = "istio_cni.rules.count";
     /// Whether there are IPv6 rules among them.
@@ -231,6 +237,8 @@ keys! {
     LABEL_RESULT = "result";
     /// What is done about broken pods, in the reference's words.
     LABEL_TYPE = "type";
+    /// A [`crate::domain::pod_state::PodState`].
+    LABEL_STATE = "state";
     /// A [`super::metrics::Signal`].
     LABEL_SIGNAL = "signal";
     /// The version of this software.

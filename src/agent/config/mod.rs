@@ -1,6 +1,7 @@
 //! The agent's settings: from flags, else the environment, else defaults, under the reference's
 //! names. Both come in as one lookup by the environment's name, so that a map can stand in.
 
+pub mod audit;
 pub mod install;
 pub mod level_file;
 mod log;
@@ -16,8 +17,8 @@ pub use without_effect::WithoutEffect;
 
 use crate::domain::outbound::{Outbound, OutboundError};
 use crate::domain::request::Backend;
-use crate::host::groups;
 use crate::k8s::client::ApiSource;
+use audit::AuditSettings;
 use install::InstallSettings;
 use repair::RepairSettings;
 use std::path::PathBuf;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub install: Option<InstallSettings>,
     /// What is done about pods that started without rules; None when that is switched off.
     pub repair: Option<RepairSettings>,
+    /// How the pods that are set up already are looked at.
+    pub audit: AuditSettings,
     /// What programs the rules.
     pub backend: Backend,
     /// What the node says about outbound traffic, for pods that are set up without the plugin; an
@@ -80,8 +83,9 @@ impl Settings {
             exclude_namespaces: list(lookup, "EXCLUDE_NAMESPACES"),
             install: install::read(lookup)?,
             repair: repair::read(lookup)?,
+            audit: audit::read(lookup)?,
             backend: backend(lookup)?,
-            outbound: Outbound::read(lookup, groups::id_of),
+            outbound: audit::outbound(lookup),
             levels: LogLevels::read(&text(lookup, "LOG_OUTPUT_LEVEL", ""))?,
             log_json: boolean(lookup, "LOG_AS_JSON")?,
             without_effect: without_effect::without_effect(lookup),
@@ -113,6 +117,7 @@ impl Settings {
             ("REDIRECT_BACKEND", self.backend.name().to_owned()),
             ("LOG_OUTPUT_LEVEL", format!("{},cni-plugin:{}", self.levels.agent.name(), self.levels.plugin.name())),
         ];
+        settings.extend(self.audit.describe());
         match &self.install {
             Some(install) => settings.extend(install.describe()),
             None => settings.push(("SKIP_INSTALL", "true".to_owned())),

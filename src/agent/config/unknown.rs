@@ -74,6 +74,8 @@ const KNOWN: &[&str] = &[
     "KUBECONFIG",
     "HEALTH_PORT",
     "REDIRECT_BACKEND",
+    "HOST_PROC",
+    "AUDIT_INTERVAL",
     "CNI_BIN_SOURCE_DIR",
     "CNI_BIN_TARGET_DIRS",
     "SKIP_INSTALL",

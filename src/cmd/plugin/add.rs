@@ -9,6 +9,7 @@ use crate::domain::settings::SkipReason;
 use crate::domain::step::Step;
 use crate::host::dry_run::DRY_RUN_FILE_PATH;
 use crate::host::netns::{self, OwnNamespace};
+use crate::host::pod_netns::Record;
 use crate::telemetry::event::{self, Level};
 use crate::telemetry::keys;
 use crate::telemetry::outcome::CallPath;
@@ -56,6 +57,11 @@ fn with_namespace(session: &Session<'_>, command: Command, open: &Open, netns: B
         Reached::Failed(agent) => (alone::despite_agent(session, &request, netns, &agent), CallPath::Standalone),
     };
     learn(session, open, &conclusion);
+    if let (CallPath::Standalone, Command::Add, Ok(Answer::Enrolled { .. }), Some(uid)) =
+        (path, command, &conclusion.result, &conclusion.pod_uid)
+    {
+        session.set_up.replace(Record::of_add(&request, uid, &netns));
+    }
     (conclusion.result, path)
 }
 

@@ -1,9 +1,11 @@
 //! What leaves after the answer: the story's telemetry, to the agent that answered, else to
-//! whoever serves the socket, else into the spool. One send, no waiting, no failure.
+//! whoever serves the socket, else into the spool. One send, no waiting, no failure. So does the record
+//! of the pod's namespace.
 
 use super::session::{Presence, Session};
 use crate::domain::identity::TraceId;
 use crate::domain::pod::PodRef;
+use crate::host::pod_netns::Records;
 use crate::host::rolling_log;
 use crate::host::spool::Spool;
 use crate::host::uds::Connection;
@@ -23,6 +25,7 @@ pub fn send(session: Session<'_>) {
     if !session.has_run_dir() {
         return;
     }
+    keep_record(&session);
     let (presence, pod, settings) = (session.presence.get(), session.pod.clone(), session.settings().clone());
     let (agent, worth_keeping) = (session.agent.take(), session.worth_keeping.get());
     let told = session.story.into_batch();
@@ -36,6 +39,13 @@ pub fn send(session: Session<'_>) {
     };
     if !sent && worth_keeping {
         keep(&settings, &told, &bytes, &pod);
+    }
+}
+
+/// Tells a later agent where the namespace is. Without that it looks among the host's processes.
+fn keep_record(session: &Session<'_>) {
+    if let Some(record) = session.set_up.take() {
+        let _ = Records::new(&session.settings().run_dir).keep(&record);
     }
 }
 

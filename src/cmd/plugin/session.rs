@@ -9,6 +9,7 @@ use crate::domain::identity::TraceId;
 use crate::domain::pod::PodRef;
 use crate::domain::request::{Answer, Command, Request};
 use crate::domain::step::Step;
+use crate::host::pod_netns::Record;
 use crate::host::uds::Connection;
 use crate::telemetry::console;
 use crate::telemetry::event::{self, Level};
@@ -33,6 +34,8 @@ pub struct Session<'a> {
     pub agent: RefCell<Option<Connection>>,
     /// What came of calling the agent.
     pub presence: Cell<Presence>,
+    /// Where the pod's namespace is, once the plugin has set it up alone.
+    pub set_up: RefCell<Option<Record>>,
     /// Whether the telemetry is worth a file while there is no agent.
     pub worth_keeping: Cell<bool>,
 }
@@ -65,6 +68,7 @@ impl<'a> Session<'a> {
             settings: OnceCell::new(),
             agent: RefCell::new(None),
             presence: Cell::new(Presence::Unknown),
+            set_up: RefCell::new(None),
             worth_keeping: Cell::new(true),
         }
     }

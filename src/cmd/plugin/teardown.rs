@@ -3,9 +3,10 @@
 
 use super::agent_call::{self, Reached};
 use super::session::{Done, Session};
-use crate::domain::request::{Answer, Command};
+use crate::domain::request::{Answer, Command, Request};
 use crate::domain::step::Step;
 use crate::host::netns::{self, NetnsError, OwnNamespace};
+use crate::host::pod_netns::Records;
 use crate::telemetry::outcome::CallPath;
 use std::path::Path;
 use std::time::Duration;
@@ -23,9 +24,19 @@ pub fn run(session: &Session<'_>, command: Command) -> Done {
     // Whether the agent heard it is told by the step; the sandbox is gone either way.
     let path = match agent_call::call(session, &request, None, limit) {
         Reached::Concluded(_) => CallPath::Agent,
-        Reached::Nobody(_) | Reached::Failed(_) => CallPath::Standalone,
+        Reached::Nobody(_) | Reached::Failed(_) => {
+            forget(session, &request);
+            CallPath::Standalone
+        }
     };
     (Ok(Answer::Done), path)
+}
+
+/// Takes away what was recorded of the sandbox.
+fn forget(session: &Session<'_>, request: &Request) {
+    if let (Command::Del, Some(uid), true) = (request.command, &request.pod.uid, session.has_run_dir()) {
+        Records::new(&session.settings().run_dir).forget(uid, &request.container_id);
+    }
 }
 
 /// The one mistake that DEL reports, as the reference does: the runtime names its own namespace.

@@ -7,12 +7,14 @@
 
 use super::identity::NetnsId;
 use crate::domain::outbound::{Outbound, OwnerGroups};
+use crate::domain::request::Request;
 use crate::host::atomic_file::read_bounded;
 use crate::host::file_error::FileError;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -39,6 +41,24 @@ pub struct Record {
     pub id: NetnsId,
     /// What the node said about outbound traffic.
     pub outbound: Outbound,
+}
+
+impl Record {
+    /// What a successful ADD says of its pod's namespace. Nothing is recorded of the host's own, nor of
+    /// a path that leads nowhere from elsewhere.
+    pub fn of_add(request: &Request, pod: &str, netns: &impl AsFd) -> Option<Record> {
+        let path = PathBuf::from(&request.netns);
+        if request.own_netns || !path.is_absolute() {
+            return None;
+        }
+        Some(Record {
+            pod: pod.to_owned(),
+            container: request.container_id.clone(),
+            netns: path,
+            id: NetnsId::of(netns.as_fd()).ok()?,
+            outbound: request.outbound.clone().ok()?,
+        })
+    }
 }
 
 /// A record that could not be written, read or removed.

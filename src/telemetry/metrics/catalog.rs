@@ -74,6 +74,9 @@ catalog! {
     REPAIR_HELD = "istio_cni_repair_held_pods", Kind::Gauge, "{pod}",
         [],
         "Broken pods that are not deleted because the limit of deletions per minute is reached.";
+    PODS = "istio_cni_pods", Kind::Gauge, "{pod}",
+        [LABEL_STATE],
+        "Pods of the node by the state of their redirection, as their ADD or the last look at their rules found it.";
     API_REQUESTS = "istio_cni_api_requests_total", Kind::Counter, "{request}",
         [LABEL_VERB, LABEL_RESOURCE, LABEL_CODE],
         "Requests to the Kubernetes API server, by the agent and by plugins that worked alone, by HTTP status code; error where there was no answer.";

@@ -3,6 +3,7 @@
 use super::catalog::{self, Definition};
 use super::family::{Family, Label, Snapshot};
 use super::process;
+use crate::domain::pod_state::PodState;
 use crate::telemetry::api_request::ApiRequest;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -94,6 +95,7 @@ pub struct Metrics {
     repair_held: Family<0>,
     install_ready: Family<0>,
     config_reverts: Family<0>,
+    pods: Family<1>,
     api_requests: Family<3>,
     watch_age: Family<1>,
     dropped: Family<2>,
@@ -119,6 +121,7 @@ impl Metrics {
             repair_held: const { family(&catalog::REPAIR_HELD) },
             install_ready: const { family(&catalog::INSTALL_READY) },
             config_reverts: const { family(&catalog::CONFIG_REVERTS) },
+            pods: const { family(&catalog::PODS) },
             api_requests: const { family(&catalog::API_REQUESTS) },
             watch_age: const { family(&catalog::WATCH_AGE) },
             dropped: const { family(&catalog::TELEMETRY_DROPPED) },
@@ -153,6 +156,11 @@ impl Metrics {
         let before = self.repair_held.number([]).unwrap_or_default() as usize;
         self.repair_held.set([], pods as f64);
         before
+    }
+
+    /// So many pods are in this state.
+    pub fn pods(&self, state: PodState, count: usize) {
+        self.pods.set([state.name().into()], count as f64);
     }
 
     /// Counts requests to the API server that ended the same way.
@@ -199,6 +207,7 @@ impl Metrics {
             self.config_reverts.snapshot(),
             self.repairs.snapshot(),
             self.repair_held.snapshot(),
+            self.pods.snapshot(),
             self.api_requests.snapshot(),
             self.watch_age.snapshot(),
             self.dropped.snapshot(),
