@@ -4,7 +4,8 @@
 //! 2. agent → plugin: a conclusion frame,
 //! 3. plugin → agent: a telemetry frame (`telemetry::batch` bytes), then the plugin hangs up.
 //!
-//! A plugin that had nothing to ask begins with the third.
+//! A plugin that had nothing to ask begins with the third. A call says how much telemetry will follow
+//! at most, so that it is counted should it never come.
 //!
 //! A frame is a kind byte, a big-endian `u32` length, and that many bytes. Calls and conclusions
 //! are JSON; unknown keys are ignored, so that neighbouring versions understand each other.
