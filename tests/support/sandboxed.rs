@@ -38,6 +38,12 @@ impl Sandboxed {
     pub fn pid(&self) -> u32 {
         self.0.id()
     }
+
+    /// When it was started, in clock ticks.
+    pub fn started(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().parse().unwrap()
+    }
 }
 
 impl Drop for Sandboxed {
@@ -66,6 +72,17 @@ impl Proc {
     /// Shows another process.
     pub fn show(&self, pid: u32) {
         symlink(format!("/proc/{pid}"), self.entry(pid)).unwrap();
+    }
+
+    /// Shows a process' namespaces, these of its files, and this as its cgroup.
+    pub fn show_in_part(&self, pid: u32, files: &[&str], cgroup: Option<&str>) {
+        std::fs::create_dir(self.entry(pid)).unwrap();
+        for file in files.iter().chain(&["ns"]) {
+            symlink(format!("/proc/{pid}/{file}"), self.entry(pid).join(file)).unwrap();
+        }
+        if let Some(cgroup) = cgroup {
+            std::fs::write(self.entry(pid).join("cgroup"), cgroup).unwrap();
+        }
     }
 
     /// Where a process is shown.
