@@ -114,13 +114,15 @@ impl Found {
             let (namespace, name, uid) = (pod.namespace.clone(), pod.name.clone(), pod.uid.clone());
             self.lock().queue.offer(Key { namespace, name, uid });
             self.bell.notify_one();
+        } else if self.lock().queue.hurry(&pod.uid) {
+            self.bell.notify_one();
         }
     }
 
     /// Who waits for it finds that out soon; else it is forgotten.
     fn gone(&self, pod: &PodFacts) {
         let mut state = self.lock();
-        if state.queue.gone(&pod.uid) {
+        if state.queue.hurry(&pod.uid) {
             self.bell.notify_one();
         } else {
             state.memory.gone(&pod.uid);

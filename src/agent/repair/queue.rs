@@ -74,9 +74,9 @@ impl Queue {
         }
     }
 
-    /// The pod is gone: who waits for its next attempt need not wait any longer. False when it is
-    /// not here.
-    pub fn gone(&mut self, uid: &str) -> bool {
+    /// The pod is gone or well again: there is no point in waiting for its next attempt any longer.
+    /// False when it is not here.
+    pub fn hurry(&mut self, uid: &str) -> bool {
         self.count += 1;
         let Some(entry) = self.pods.get_mut(uid) else { return false };
         if let Place::Later { .. } = entry.place {
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(queue.next(now), Err(Some(now + SECOND)));
         ["slow", "prompt"].into_iter().for_each(|uid| queue.offer(key(uid)));
         assert_eq!(taken(&mut queue, now).as_deref(), Some("prompt"));
-        assert!(queue.gone("gone") && !queue.gone("never here"));
+        assert!(queue.hurry("gone") && !queue.hurry("never here"));
         assert_eq!(taken(&mut queue, now).as_deref(), Some("gone"));
         assert_eq!(queue.next(now), Err(Some(now + SECOND)));
         assert_eq!(taken(&mut queue, now + SECOND).as_deref(), Some("slow"));
