@@ -12,7 +12,6 @@ mod world;
 use node::{REDIRECTED, Sandbox, broken, broken_for_good, failed_again, name, passed, pod, trace};
 use serde_json::json;
 use std::time::Instant;
-use support::agent::Agent;
 use support::api::Fault;
 use support::{Node, eventually};
 use world::{DELETE, REPAIR, World, repaired};
@@ -210,7 +209,7 @@ fn an_agent_that_is_killed_in_the_middle_leaves_all_rules_or_none_and_the_next_o
     let pods: Vec<_> = numbers.clone().map(broken).collect();
     let world = World::new(&pods);
     let sandboxes: Vec<Sandbox> = numbers.map(Sandbox::new).collect();
-    let agent = Agent::start_with(&world.node, &[REPAIR]);
+    let agent = World::start_on(&world.node, &[REPAIR]);
     eventually("a first repaired pod", || sandboxes.iter().any(Sandbox::has_rules).then_some(()));
     agent.kill();
     let rules: Vec<String> = sandboxes.iter().map(Sandbox::rules).filter(|rules| !rules.is_empty()).collect();
@@ -232,7 +231,7 @@ fn two_agents_repair_the_same_pods_without_harm() {
     let (world, other) = (World::new(&pods), Node::new());
     other.write_kubeconfig(&format!("http://{}", world.api.address));
     let sandboxes: Vec<Sandbox> = numbers.map(Sandbox::new).collect();
-    let agents = [&world.node, &other].map(|node| Agent::start_with(node, &[REPAIR]));
+    let agents = [&world.node, &other].map(|node| World::start_on(node, &[REPAIR]));
     for agent in &agents {
         agent.wait_for_metric(&repaired("repair", "success"), 16.0);
         assert_eq!(agent.metric(&repaired("repair", "fail")), None);

@@ -255,7 +255,7 @@ fn past_the_limit_nobody_is_deleted_and_everybody_is_told() {
     let numbers = 30..35;
     let pods: Vec<Value> = numbers.map(broken).collect();
     let world = World::new(&pods);
-    let mut agent = Agent::start_with(&world.node, &[DELETE, ("REPAIR_LIMIT_PER_MINUTE", "2")]);
+    let mut agent = World::start_on(&world.node, &[DELETE, ("REPAIR_LIMIT_PER_MINUTE", "2")]);
     let line = agent.wait_for("the limit of 2 broken pods deleted per minute (REPAIR_LIMIT_PER_MINUTE) is reached");
     assert_eq!(line["level"], "error");
     agent.wait_for_metric("istio_cni_repair_held_pods", 3.0);

@@ -111,6 +111,11 @@ impl Sandbox {
 }
 
 impl Sandbox {
+    /// The path by which it is found.
+    pub fn path(&self) -> String {
+        format!("/proc/{}/ns/net", self.process.id())
+    }
+
     /// Whether there are rules.
     pub fn has_rules(&self) -> bool {
         !self.namespace.nft_tables().is_empty()

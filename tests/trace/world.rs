@@ -54,6 +54,11 @@ impl World {
         self.volatile.insert(0, (pod.path(), "NETNS"));
     }
 
+    /// What differs from run to run is called so from now on.
+    pub fn calls(&mut self, text: String, name: &'static str) {
+        self.volatile.insert(0, (text, name));
+    }
+
     /// Waits until the agent has taken over all that plugins left.
     pub fn wait_for_an_empty_spool(&self) {
         eventually("an empty spool", || {

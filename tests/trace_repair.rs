@@ -1,0 +1,161 @@
+//! Repairs in the pods' traces, as a collector gets them over the wire: each attempt with its steps, its
+//! log records and a link to the installation pass that is in force.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests assert by panicking")]
+
+#[path = "repair/node.rs"]
+mod node;
+#[path = "support/otlp.rs"]
+mod otlp;
+#[path = "support/registry.rs"]
+mod registry;
+mod support;
+#[path = "trace/told.rs"]
+mod told;
+#[path = "trace/world.rs"]
+mod world;
+
+use node::{Sandbox, broken, name, trace};
+use otlp::{Speaks, hex};
+use support::agent::Agent;
+use support::api::Fault;
+use support::layout::Layout;
+use told::Told;
+use world::{World, same};
+
+/// What an audit says is another test's.
+const NO_AUDIT: (&str, &str) = ("AUDIT_INTERVAL", "0");
+
+/// Starts an agent that installs, and waits until it has.
+fn start(world: &World, layout: &Layout, more: &[(&str, &str)]) -> Agent {
+    let directories = layout.environment();
+    let directories = directories.iter().map(|(key, value)| (*key, value.as_str()));
+    let more = [NO_AUDIT].into_iter().chain(more.iter().copied());
+    let mut agent = world.launch_agent(&directories.chain(more).collect::<Vec<_>>());
+    agent.wait_for("validated/reinstalled (start)");
+    agent
+}
+
+/// The link to the one installation pass, as a tree shows it.
+fn link(told: &Told) -> String {
+    let pass = told.span("install");
+    format!("~ {} {} 1 \"\" istio_cni.link.source=install", hex(&pass.trace_id), hex(&pass.span_id))
+}
+
+/// Everything that was told is what the registry says.
+fn is_registered(told: &Told) {
+    let registry = registry::Registry::read();
+    let mut wrong: Vec<String> = told.spans.iter().flat_map(|(_, span)| registry.span(span)).collect();
+    wrong.extend(told.logs.iter().flat_map(|(_, log)| registry.log(log)));
+    wrong.extend(told.metrics.iter().flat_map(|metric| registry.metric(metric)));
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_repair_is_told_in_the_pods_trace_with_its_steps_and_the_installation_in_force() {
+    let mut world = World::new(Speaks::Grpc, &[]);
+    let layout = Layout::with_primary();
+    let mut agent = start(&world, &layout, &[("REPAIR_REPAIR_PODS", "true"), ("REDIRECT_BACKEND", "nftables")]);
+    let sandbox = Sandbox::new(5001);
+    world.calls(sandbox.path(), "NETNS");
+    world.api.put(&broken(5001));
+    agent.wait_for("pod repaired");
+    world.agent = Some(agent);
+    let told = world.told();
+    is_registered(&told);
+    let link = link(&told);
+    same(
+        &told.story(&trace(5001)),
+        &format!(
+            r#"
+pod.init istio-validation (agent) container.id=containerd://1 error.type=validation_failed istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
+  ! its probes were not redirected (exit code 126)
+repair.pod (agent) istio_cni.repair.attempt=1 istio_cni.repair.cause=init container istio-validation ended with exit code 126 (Error), restarts: 1 istio_cni.repair.mode=repair istio_cni.repair.result=success
+  {link}
+  repair.netns (agent) istio_cni.netns.source=proc istio_cni.netns=NETNS
+  rules.build (agent) istio_cni.rules.count=20 istio_cni.rules.ipv6=false
+  rules.apply (agent) istio_cni.rules.backend=nftables istio_cni.rules.changed=true
+  rules.verify (agent) istio_cni.rules.backend=nftables istio_cni.rules.differences=0
+--
+error istio_cni.validation.failed (agent, pod.init istio-validation) container.id=containerd://1 istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126 | istio-validation of pod shop/web-5001 failed, as in a pod that was set up before the node was ready: its probes were not redirected (exit code 126)
+info istio_cni.repair.progress (agent, repair.pod) | Repairing pod...
+debug istio_cni.step.done (agent, repair.netns) istio_cni.step=repair.netns | repair.netns done in TIME
+debug istio_cni.step.done (agent, rules.build) istio_cni.step=rules.build | rules.build done in TIME
+debug istio_cni.step.done (agent, rules.apply) istio_cni.step=rules.apply | rules.apply done in TIME
+debug istio_cni.step.done (agent, rules.verify) istio_cni.step=rules.verify | rules.verify done in TIME
+info istio_cni.repair.done (agent, repair.pod) | pod repaired: its rules were read back and are now as they should be
+-- web-5001 shop 11111111-2222-4333-8444-000000005001
+"#
+        ),
+    );
+}
+
+#[test]
+fn a_deletion_that_fails_first_is_two_attempts_in_the_pods_trace() {
+    let mut world = World::new(Speaks::Http, &[]);
+    world.api.fail("delete", Some(Fault::Status(500)));
+    let mut agent = world.launch_agent(&[NO_AUDIT, ("REPAIR_DELETE_PODS", "true")]);
+    world.api.put(&broken(5002));
+    agent.wait_for("retrying (retry count: 1)");
+    world.api.fail("delete", None);
+    agent.wait_for_metric("istio_cni_repair_pods_repaired_total{type=\"delete\",result=\"success\"}", 1.0);
+    world.agent = Some(agent);
+    let told = world.told();
+    is_registered(&told);
+    same(
+        &told.story(&trace(5002)),
+        r#"
+pod.init istio-validation (agent) container.id=containerd://1 error.type=validation_failed istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
+  ! its probes were not redirected (exit code 126)
+repair.pod (agent) error.type=api_error istio_cni.repair.attempt=1 istio_cni.repair.cause=init container istio-validation ended with exit code 126 (Error), restarts: 1 istio_cni.repair.mode=delete istio_cni.repair.result=fail
+  ! the API server answered with status 500: the stand-in says 500; check its health and its log
+  repair.delete (agent) error.type=api_error
+    ! the API server answered with status 500: the stand-in says 500; check its health and its log
+repair.pod (agent) istio_cni.repair.attempt=2 istio_cni.repair.cause=init container istio-validation ended with exit code 126 (Error), restarts: 1 istio_cni.repair.mode=delete istio_cni.repair.result=success
+  repair.delete (agent)
+--
+error istio_cni.validation.failed (agent, pod.init istio-validation) container.id=containerd://1 istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126 | istio-validation of pod shop/web-5002 failed, as in a pod that was set up before the node was ready: its probes were not redirected (exit code 126)
+info istio_cni.repair.progress (agent, repair.pod) | Deleting broken pod: shop/web-5002
+info istio_cni.repair.progress (agent, repair.pod) | Pod detected as broken, deleting: shop/web-5002
+error istio_cni.step.failed (agent, repair.delete) error.type=api_error istio_cni.step=repair.delete | repair.delete failed after TIME: the API server answered with status 500: the stand-in says 500; check its health and its log
+error istio_cni.repair.failed (agent, repair.pod) | error handling shop/web-5002, retrying (retry count: 1): the API server answered with status 500: the stand-in says 500; check its health and its log
+info istio_cni.repair.progress (agent, repair.pod) | Deleting broken pod: shop/web-5002
+info istio_cni.repair.progress (agent, repair.pod) | Pod detected as broken, deleting: shop/web-5002
+debug istio_cni.step.done (agent, repair.delete) istio_cni.step=repair.delete | repair.delete done in TIME
+-- web-5002 shop 11111111-2222-4333-8444-000000005002
+"#,
+    );
+    assert_eq!(
+        told.counter("istio_cni_repair_pods_repaired_total", &[("type", "delete"), ("result", "fail")]),
+        Some(1.0)
+    );
+}
+
+#[test]
+fn a_pod_that_the_limit_holds_back_finds_that_in_its_trace() {
+    let mut world = World::new(Speaks::Http, &[broken(5003), broken(5004)]);
+    let mut agent = world.launch_agent(&[NO_AUDIT, ("REPAIR_DELETE_PODS", "true"), ("REPAIR_LIMIT_PER_MINUTE", "1")]);
+    agent.wait_for("the limit of 1 broken pods");
+    agent.wait_for_metric("istio_cni_repair_held_pods", 1.0);
+    world.agent = Some(agent);
+    let told = world.told();
+    is_registered(&told);
+    let is_held = |number: &u32| told.story(&trace(*number)).contains("repair_limit");
+    let number = [5003, 5004].into_iter().find(is_held).unwrap();
+    let name = name(number);
+    same(
+        &told.story(&trace(number)),
+        &format!(
+            r#"
+pod.init istio-validation (agent) container.id=containerd://1 error.type=validation_failed istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
+  ! its probes were not redirected (exit code 126)
+repair.pod (agent) error.type=repair_limit istio_cni.repair.attempt=1 istio_cni.repair.cause=init container istio-validation ended with exit code 126 (Error), restarts: 1 istio_cni.repair.mode=delete istio_cni.repair.result=skip
+  ! the limit of 1 deletions per minute (REPAIR_LIMIT_PER_MINUTE) is reached: it is deleted when there is room again; look at the installation on this node, so many pods do not break otherwise
+--
+error istio_cni.validation.failed (agent, pod.init istio-validation) container.id=containerd://1 istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126 | istio-validation of pod shop/{name} failed, as in a pod that was set up before the node was ready: its probes were not redirected (exit code 126)
+warn istio_cni.repair.skipped (agent, repair.pod) | shop/{name} is left for now: the limit of 1 deletions per minute (REPAIR_LIMIT_PER_MINUTE) is reached: it is deleted when there is room again; look at the installation on this node, so many pods do not break otherwise
+-- {name} shop 11111111-2222-4333-8444-{number:012}
+"#
+        ),
+    );
+}
