@@ -20,7 +20,7 @@ use std::fs;
 use std::path::PathBuf;
 use support::agent::Agent;
 use support::*;
-use world::World;
+use world::{REPAIR, World, repaired};
 
 /// A round every second; the first pods of a test are looked at right after the start.
 const OFTEN: (&str, &str) = ("AUDIT_INTERVAL", "1s");
@@ -118,6 +118,25 @@ fn drift_after_an_add_is_told_once_and_so_is_its_end() {
     assert_eq!(world.event("web-0", "the redirection of pod shop/web-0 is as it")["type"], "Normal");
     sandbox.sh("nft flush ruleset");
     agent.wait_for("is not redirected as it should be");
+}
+
+#[test]
+fn where_rules_are_programmed_drift_is_repaired_but_not_what_was_so_before() {
+    let (world, sandbox, before) = (World::new(&[web_0(), pod(230)]), support::agent::sandbox(), Sandbox::new(230));
+    let mut agent = world.start(&[OFTEN, REPAIR]);
+    world.node.call("ADD", &sandbox.path()).result();
+    wait_for_counts(&agent, [1.0, 1.0, 0.0, 0.0]);
+    let rules = sandbox.sh("nft -s list ruleset");
+    for _ in 0..2 {
+        sandbox.sh("nft flush ruleset");
+        agent.wait_for("is not redirected as it should be, so its traffic");
+        assert_eq!(agent.wait_for("pod repaired")["k8s.pod.name"], "web-0");
+        assert_eq!(sandbox.sh("nft -s list ruleset"), rules);
+        agent.wait_for("is as it should be again");
+        wait_for_counts(&agent, [1.0, 1.0, 0.0, 0.0]);
+    }
+    agent.wait_for_metric(&repaired("repair", "success"), 2.0);
+    assert!(!before.has_rules(), "it was only told");
 }
 
 #[test]

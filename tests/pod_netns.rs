@@ -1,6 +1,8 @@
 //! A pod's namespace is found where the runtime said that it is, else among those of real processes;
 //! never the host's, never another pod's.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use istio_cni_otel::domain::failure::Classify;

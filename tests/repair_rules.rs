@@ -1,6 +1,8 @@
 //! A running pod's rules are made again, whatever was left of them: its namespace is found among
 //! those of real processes, and packets prove the repair.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use istio_cni_otel::domain::outbound::Outbound;

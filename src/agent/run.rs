@@ -3,7 +3,7 @@
 //! out.
 
 use super::app::{Agent, Bound, Ending};
-use super::audit::{Answered, Audited};
+use super::audit::{Answered, Audited, OnBroken};
 use super::backend::Decision;
 use super::choice::Choice;
 use super::config::repair::RepairSettings;
@@ -19,6 +19,8 @@ use super::spool::Drain;
 use super::tasks::{Ended, Tasks};
 use super::validations::Validations;
 use super::{http, notices, pods, server};
+use crate::domain::pod::PodRef;
+use crate::domain::pod_state::PodState;
 use crate::domain::validation_run::CONTAINER;
 use crate::host::kernel::HostNamespaces;
 use crate::host::uds_listener::{Listener, Stopper};
@@ -120,11 +122,13 @@ impl Bound {
             tasks.spawn("installer", installer.run());
         }
         let site = Arc::new(NodeSite::new(&settings, backend.clone(), telemetry.clone()));
-        let tools = (site.clone(), pods);
+        let on_broken = repair_drift(broken.clone());
+        let verdicts = audited.verdicts.clone();
+        let repaired = move |pod: &PodRef| verdicts.reached(pod, PodState::Redirected);
+        let tools = Tools { site: site.clone(), pods, repaired: Box::new(repaired) };
         let repair = broken.map(|found| running.repair(found, &lent, tools, installed.as_ref(), &runtime, &mut tasks));
         let service = Arc::new(running.service(client, runtime.handle(), backend.clone(), audited.answered.clone()));
-        // Nothing is done yet about what is found but telling it.
-        tasks.spawn("audit", audited.task(&settings, running.cache.clone(), site, Box::new(|_| {})));
+        tasks.spawn("audit", audited.task(&settings, running.cache.clone(), site, on_broken));
         let (listener, under_way) = (running.listener.clone(), running.under_way.clone());
         tasks.thread("socket", move || server::serve(&listener, &service, &under_way));
 
@@ -180,17 +184,19 @@ impl Running {
         &self,
         found: Arc<Found>,
         lent: &Lent<'_>,
-        (site, pods): (Arc<NodeSite>, Events),
+        tools: Tools,
         installed: Option<&Installed>,
         runtime: &Runtime,
         tasks: &mut Tasks<'_>,
     ) -> Arc<Repair> {
         let Lent { client, socket, telemetry, events, .. } = *lent;
+        let Tools { site, pods, repaired } = tools;
         let (install, socket) = (installed.map(|installed| installed.installation.clone()), socket.clone());
         let hands = Hands {
             site,
             changes: BlockingChanges::new(client.clone(), runtime.handle().clone()),
             pods,
+            repaired,
             node: events.clone(),
             allowed: found.deletes().then(|| self.readiness.condition("the limit of deleted pods")),
             install: Box::new(move || install.as_ref()?.in_force()),
@@ -233,6 +239,23 @@ impl Running {
         tasks.abort();
         runtime.block_on(self.telemetry.shutdown(FLUSH));
     }
+}
+
+/// What repairs are done with, and who hears of them.
+struct Tools {
+    site: Arc<NodeSite>,
+    pods: Events,
+    repaired: Box<dyn Fn(&PodRef) + Send + Sync>,
+}
+
+/// What is done about pods that lose their rules while the agent runs. What was so before is told, and
+/// left to the pods' validation.
+fn repair_drift(found: Option<Arc<Found>>) -> OnBroken {
+    Box::new(move |drift| {
+        if let (Some(found), true) = (&found, drift.was_right) {
+            found.drifted(drift.pod, drift.problem);
+        }
+    })
 }
 
 /// What the servers wait for before they tell of readiness.

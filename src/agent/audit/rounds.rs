@@ -34,9 +34,9 @@ pub struct Drift<'a> {
     pub pod: &'a Arc<PodFacts>,
     /// What differs.
     pub problem: &'a Failure,
-    /// Whether this agent had not looked at the pod before: it may be like this since before its
-    /// start.
-    pub at_first: bool,
+    /// Whether its rules were right since this agent started. Else it may be like this for long: by the
+    /// reference's plugin, or by what happened while no agent was there.
+    pub was_right: bool,
 }
 
 /// Has a broken pod repaired, where that is wanted. It is called in each round as long as the pod is
@@ -91,26 +91,24 @@ impl Audit {
         while !self.cache.is_synced() {
             self.news.notified().await;
         }
-        let mut at_start = true;
         loop {
             self.sweep().await;
             let next = Instant::now() + self.interval.unwrap_or(SWEEP);
             if self.interval.is_some() {
-                self.round(|_| true, at_start).await;
-                at_start = false;
+                self.round(|_| true).await;
             }
             // What comes between two rounds and was not set up by us is not left to the next one.
             while tokio::time::timeout_at(next.into(), self.news.notified()).await.is_ok() {
                 if self.interval.is_some() {
                     sleep_until((Instant::now() + SETTLE).min(next).into()).await;
-                    self.round(|pod| self.verdicts.states().of(&pod.uid).is_none(), true).await;
+                    self.round(|pod| self.verdicts.states().of(&pod.uid).is_none()).await;
                 }
             }
         }
     }
 
     /// Looks at these pods, and again at those that seem broken.
-    async fn round(&self, which: impl Fn(&PodFacts) -> bool, at_first: bool) {
+    async fn round(&self, which: impl Fn(&PodFacts) -> bool) {
         let began = Instant::now();
         let (mut looked_at, mut suspects) = (0_u64, Vec::new());
         for pod in self.cache.all().into_iter().filter(|pod| which(pod)) {
@@ -129,17 +127,18 @@ impl Audit {
             // It may have changed since, or be gone.
             let Some(pod) = self.current(&pod) else { continue };
             if let Some(looked) = self.pod(&pod).await {
-                self.settle(&pod, &looked, at_first);
+                self.settle(&pod, &looked);
             }
         }
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.telemetry.event(AgentEvent::AuditDone { pods: looked_at, duration_ms });
     }
 
-    fn settle(&self, pod: &Arc<PodFacts>, looked: &Looked, at_first: bool) {
+    fn settle(&self, pod: &Arc<PodFacts>, looked: &Looked) {
         self.verdicts.looked(&pod.reference(), looked);
         if let (PodState::Broken, Some(problem)) = (looked.state, &looked.problem) {
-            (self.on_broken)(&Drift { pod, problem, at_first });
+            let was_right = self.verdicts.states().was_right(&pod.uid);
+            (self.on_broken)(&Drift { pod, problem, was_right });
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::domain::pod::PodRef;
 use crate::domain::pod_state::PodState;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Hears how many pods are in each state, whenever that changes.
@@ -17,6 +17,8 @@ pub struct States {
 #[derive(Default)]
 struct Inner {
     known: HashMap<String, PodState>,
+    /// Of those, the ones that were redirected at some time.
+    were_right: HashSet<String>,
     counts: [usize; PodState::ALL.len()],
     /// Pods with an ADD under way, by namespace and name, and how many there are.
     set_up: HashMap<(String, String), usize>,
@@ -37,6 +39,11 @@ impl States {
     /// The state of a pod, if one is known.
     pub fn of(&self, uid: &str) -> Option<PodState> {
         self.lock().known.get(uid).copied()
+    }
+
+    /// Whether the pod was redirected since this agent started.
+    pub fn was_right(&self, uid: &str) -> bool {
+        self.lock().were_right.contains(uid)
     }
 
     /// A pod is in this state from now on; gives the one before.
@@ -73,6 +80,11 @@ impl States {
             Some(state) => inner.known.insert(uid.to_owned(), state),
             None => inner.known.remove(uid),
         };
+        match to {
+            Some(PodState::Redirected) => _ = inner.were_right.insert(uid.to_owned()),
+            Some(_) => {}
+            None => _ = inner.were_right.remove(uid),
+        }
         if before != to {
             for (state, now) in PodState::ALL.into_iter().zip(&mut inner.counts) {
                 *now += usize::from(to == Some(state));
@@ -125,6 +137,7 @@ mod tests {
         states.forget("never seen");
         assert_eq!(counts(), [1, 1, 0, 0]);
         assert_eq!((states.of("a"), states.of("c")), (Some(PodState::Broken), None));
+        assert!(states.was_right("a") && !states.was_right("c"));
     }
 
     #[test]

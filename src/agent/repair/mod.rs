@@ -2,6 +2,7 @@
 //! and repaired, deleted or labelled, a few at a time. The watch never waits for it.
 
 mod brake;
+mod drift;
 mod memory;
 mod queue;
 mod worker;
@@ -11,7 +12,7 @@ use super::config::repair::RepairSettings;
 use super::readiness::Condition;
 use super::site::NodeSite;
 use crate::domain::identity::TraceLink;
-use crate::domain::pod::PodFacts;
+use crate::domain::pod::{PodFacts, PodRef};
 use crate::domain::repair::{Mode, Policy};
 use crate::k8s::cache::{Listener, PodCache, Seen};
 use crate::k8s::events::Events;
@@ -21,6 +22,7 @@ use crate::telemetry::pipeline::Telemetry;
 use brake::Brake;
 use memory::Memory;
 use queue::{Key, Queue};
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -43,6 +45,8 @@ pub struct Found {
 struct State {
     queue: Queue,
     memory: Memory,
+    /// What the audit found of pods that are offered for that.
+    drifted: HashMap<String, String>,
     brake: Brake,
 }
 
@@ -67,6 +71,8 @@ pub struct Hands {
     pub allowed: Option<Condition>,
     /// The installation pass that is in force.
     pub install: Box<dyn Fn() -> Option<TraceLink> + Send + Sync>,
+    /// Hears of pods whose rules were read back.
+    pub repaired: Box<dyn Fn(&PodRef) + Send + Sync>,
     /// Whether another agent has taken over this node.
     pub superseded: Box<dyn Fn() -> bool + Send + Sync>,
 }
@@ -83,6 +89,7 @@ impl Found {
         let state = State {
             queue: Queue::default(),
             memory: Memory::new(repair.attempts),
+            drifted: HashMap::new(),
             brake: Brake::new(repair.limit_per_minute),
         };
         Some(Arc::new(Found {
@@ -122,6 +129,7 @@ impl Found {
     /// Who waits for it finds that out soon; else it is forgotten.
     fn gone(&self, pod: &PodFacts) {
         let mut state = self.lock();
+        state.drifted.remove(&pod.uid);
         if state.queue.hurry(&pod.uid) {
             self.bell.notify_one();
         } else {

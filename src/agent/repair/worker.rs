@@ -31,8 +31,8 @@ const BLOCKED_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_BLOCKED: Duration = Duration::from_secs(300);
 
 /// One turn of one pod.
-struct Turn<'a> {
-    story: &'a Story,
+pub(super) struct Turn<'a> {
+    pub(super) story: &'a Story,
     pod: &'a PodFacts,
     mode: Mode,
 }
@@ -50,10 +50,12 @@ impl Repair {
         }
         let known = self.cache.named(&key.namespace, &key.name).filter(|pod| pod.uid == key.uid);
         let broken = known.as_ref().and_then(|pod| self.found.settings.detector.look(pod, &self.found.node));
-        let after = match (&known, broken) {
-            (Some(pod), Some(broken)) => self.turn(pod, broken),
-            (Some(pod), None) => self.not_needed(pod, "it is not broken any more, or is being deleted"),
-            (None, _) => {
+        let drifted = self.found.lock().drifted.remove(&key.uid);
+        let after = match (&known, broken, drifted) {
+            (Some(pod), Some(broken), _) => self.turn(pod, broken),
+            (Some(pod), None, Some(cause)) => self.drifted(pod, &cause),
+            (Some(pod), None, None) => self.not_needed(pod, "it is not broken any more, or is being deleted"),
+            (None, ..) => {
                 let (namespace, name, uid) = (key.namespace.clone(), key.name.clone(), key.uid.clone());
                 self.not_needed(&PodFacts { namespace, name, uid, ..PodFacts::default() }, "it is gone")
             }
@@ -158,6 +160,7 @@ impl Repair {
         let mut state = self.found.lock();
         let (failure, retry_after) = match concluded {
             Concluded::Done(_) if action == Action::Restore => {
+                (self.hands.repaired)(&turn.pod.reference());
                 state.memory.repaired(uid, broken, Clock::start().start_ns());
                 return After::Done;
             }
@@ -190,7 +193,7 @@ impl Repair {
 
     /// Runs something as the pod's story, and hands on what was told: to the collector, to the log,
     /// and as an Event on the pod.
-    fn telling(&self, pod: &PodFacts, mode: Mode, run: impl FnOnce(&Turn<'_>) -> Concluded) {
+    pub(super) fn telling(&self, pod: &PodFacts, mode: Mode, run: impl FnOnce(&Turn<'_>) -> Concluded) {
         let trace = TraceId::of_pod(&pod.uid);
         let root = Some(trace.root_span());
         let story = Story::begin(Clock::start(), trace, root, pod.reference(), self.telemetry.level(), None);
@@ -206,7 +209,7 @@ impl Repair {
         self.telemetry.ingest(story.into_batch(), Origin::Agent);
     }
 
-    fn attempt<'a>(&'a self, turn: &Turn<'a>, cause: &'a str, number: u32) -> Attempt<'a> {
+    pub(super) fn attempt<'a>(&'a self, turn: &Turn<'a>, cause: &'a str, number: u32) -> Attempt<'a> {
         let (Turn { pod, mode, .. }, label) = (turn, &self.found.policy.label);
         Attempt { pod, cause, mode: *mode, number, label, install: (self.hands.install)() }
     }
