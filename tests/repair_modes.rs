@@ -296,6 +296,23 @@ fn without_a_limit_two_hundred_and_fifty_pods_are_deleted_with_two_requests_each
 }
 
 #[test]
+fn of_two_agents_one_deletes_each_pod() {
+    const PODS: u32 = 20;
+    let pods: Vec<Value> = (40..40 + PODS).map(broken).collect();
+    let (world, other) = (World::new(&pods), support::Node::new());
+    other.write_kubeconfig(&format!("http://{}", world.api.address));
+    let agents = [&world.node, &other].map(|node| World::start_on(node, &[DELETE]));
+    let deleted = || {
+        let of = |agent: &Agent| agent.metric(&repaired("delete", "success")).unwrap_or_default();
+        (agents.iter().map(of).sum::<f64>() >= f64::from(PODS)).then_some(())
+    };
+    eventually("a deletion of each pod", deleted);
+    assert!(pods.iter().all(|pod| is_deleted(&world, pod)));
+    let total: f64 = agents.iter().map(|agent| agent.metric(&repaired("delete", "success")).unwrap_or_default()).sum();
+    assert_eq!(total, f64::from(PODS), "none was deleted twice");
+}
+
+#[test]
 fn a_wrong_setting_ends_the_agent_with_what_is_allowed() {
     let world = World::new(&[]);
     for (key, value, told) in [

@@ -10,6 +10,9 @@ use super::prune::Kept;
 /// The name of the span of an attempt.
 pub const REPAIR: &str = "repair.pod";
 
+/// How much of a container's reason is told.
+const REASON: usize = 64;
+
 /// What is done about broken pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
@@ -125,7 +128,9 @@ impl Broken {
     /// What happened, for people.
     pub fn cause(&self) -> String {
         let Broken { container, restarts, ended, .. } = self;
-        let reason = if ended.reason.is_empty() { String::new() } else { format!(" ({})", ended.reason) };
+        // The API server does not bound it.
+        let reason: String = ended.reason.chars().filter(|c| !c.is_control()).take(REASON).collect();
+        let reason = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
         format!("init container {container} ended with exit code {}{reason}, restarts: {restarts}", ended.exit_code)
     }
 

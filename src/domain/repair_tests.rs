@@ -242,4 +242,9 @@ fn the_cache_keeps_what_the_settings_ask_about() {
 fn the_cause_names_container_code_and_restarts() {
     let cause = detector().look(&broken(), NODE).unwrap().cause();
     assert_eq!(cause, "init container istio-validation ended with exit code 126 (Error), restarts: 1");
+    let reason = format!("a\n\u{1b}[31m{}", "é".repeat(1 << 20));
+    let hostile = Terminated { reason, exit_code: 126, ..Terminated::default() };
+    let pod = pod(vec![init("istio-validation", waiting(), Some(hostile))]);
+    let cause = detector().look(&pod, NODE).unwrap().cause();
+    assert!(cause.len() < 256 && !cause.contains(char::is_control), "{cause}");
 }

@@ -199,3 +199,7 @@ impl Attempt<'_> {
         Concluded::Skipped(Some(Said::Left(why.words().to_owned())))
     }
 }
+
+#[cfg(test)]
+#[path = "attempt_tests.rs"]
+mod tests;

@@ -25,9 +25,10 @@ pub fn trace(number: Number) -> String {
     uid(number).replace('-', "")
 }
 
-/// Its address.
+/// Its address: another one than in the same test that runs at the same time, whose processes are in
+/// the same /proc.
 pub fn address(number: Number) -> String {
-    format!("10.77.{}.{}", number / 250, number % 250 + 1)
+    format!("10.{}.{}.{}", 32 + std::process::id() % 224, number / 250, number % 250 + 1)
 }
 
 /// A meshed pod whose validation has not run yet.
