@@ -202,6 +202,19 @@ fn a_pod_that_comes_without_an_add_is_not_left_to_the_next_round() {
 }
 
 #[test]
+fn a_hundred_pods_are_looked_at_without_asking_the_api_server() {
+    const PODS: std::ops::Range<Number> = 1000..1100;
+    let world = World::new(&PODS.map(pod).collect::<Vec<Value>>());
+    let sandboxes: Vec<Sandbox> = PODS.map(Sandbox::new).collect();
+    for (number, sandbox) in PODS.zip(&sandboxes) {
+        apply(&sandbox.namespace, Backend::Nftables, &ruleset_of(&default_settings(), number)).unwrap();
+    }
+    let agent = world.start(&[("AUDIT_INTERVAL", "1h"), ("LOG_OUTPUT_LEVEL", "info")]);
+    wait_for_counts(&agent, [100.0, 0.0, 0.0, 0.0]);
+    assert_eq!(world.api.requests().len(), 1, "the watch and nothing else: {:?}", world.api.requests());
+}
+
+#[test]
 fn without_an_interval_nothing_is_looked_at() {
     let (world, _sandbox) = (World::new(&[pod(220)]), Sandbox::new(220));
     let mut agent = world.start(&[("AUDIT_INTERVAL", "0")]);

@@ -1,8 +1,6 @@
 //! A running pod's rules are made again, whatever was left of them: its namespace is found among
 //! those of real processes, and packets prove the repair.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod support;
 
 use istio_cni_otel::domain::outbound::Outbound;
@@ -60,6 +58,17 @@ fn a_repair_makes_the_rules_whole_whatever_was_left_of_them() {
             assert_eq!(attribute(keys::NETNS), proc.entry(pod.pid()).join("ns/net").to_str().unwrap());
         }
     }
+}
+
+#[test]
+fn a_pod_with_users_of_its_own_is_repaired_too() {
+    // Of iptables tests/kernel_userns.rs shows the same; there the proxy's user has to be one of the pod's.
+    let backend = Backend::Nftables;
+    let pod = Sandboxed::start_with_own_users(&format!("ip link set lo up && ip addr add {POD4}/32 dev lo"));
+    let (proc, facts) = (Proc::showing([&pod]), meshed(&[POD4]));
+    assert_eq!(looked(&proc, &facts, backend), (PodState::Broken, Some(ErrorType::RulesDrifted)));
+    assert_eq!(repaired(&proc, &facts, backend).0, Ok(Applied { backend, changed: true }));
+    assert_eq!(looked(&proc, &facts, backend), (PodState::Redirected, None));
 }
 
 #[test]

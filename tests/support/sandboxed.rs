@@ -13,21 +13,31 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
+/// Says that it is there, and does nothing.
+const STAYS: &str = "echo in; exec sleep 600";
+
 /// A process that does nothing in a namespace, until it is dropped.
 pub struct Sandboxed(Child);
 
 impl Sandboxed {
     pub fn start(namespace: &Namespace) -> Sandboxed {
-        Sandboxed::start_by(namespace, |_| {})
-    }
-
-    /// The same, with a last word about how it is started.
-    pub fn start_by(namespace: &Namespace, change: impl FnOnce(&mut Command) + Send) -> Sandboxed {
         // Not on a thread that ends: the process would end with it.
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", namespace.path())).args(["--", "sh", "-c", "echo in; exec sleep 600"]);
+        command.arg(format!("--net={}", namespace.path())).args(["--", "sh", "-c", STAYS]);
+        Sandboxed::run(command)
+    }
+
+    /// A process in a network namespace of its own that belongs to a user namespace of its own
+    /// (`hostUsers: false`), after this command line.
+    pub fn start_with_own_users(line: &str) -> Sandboxed {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--net", "sh", "-c", &format!("{line} && {STAYS}")]);
+        Sandboxed::run(command)
+    }
+
+    fn run(mut command: Command) -> Sandboxed {
         command.env("PATH", "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin");
-        change(command.stdin(Stdio::null()).stdout(Stdio::piped()));
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = killed_with_us(&mut command).spawn().unwrap();
         // Its word says that it has entered.
         let mut word = [0; 3];

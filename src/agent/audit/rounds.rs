@@ -23,7 +23,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// What looks broken is looked at again after this: it may have been set up just then.
 const CONFIRM: Duration = Duration::from_secs(1);
 /// After each look so many times its length is waited, and never less or more than this.
-const SHARE: u32 = 9;
+const SHARE: u32 = 4;
 const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_secs(1));
 /// How often the records are swept where there are no rounds.
 const SWEEP: Duration = Duration::from_secs(600);
