@@ -94,8 +94,7 @@ impl Detector {
     /// reference's conditions on the run before this one, and the same on a run that has just ended.
     /// A pod that is being deleted is past repair.
     pub fn look(&self, pod: &PodFacts, node: &str) -> Option<Broken> {
-        let annotated = self.annotation.is_empty() || pod.annotations.contains_key(&self.annotation);
-        if !annotated || pod.status.deleting || !self.labels.selects(&pod.labels) || !self.fields.selects(pod, node) {
+        if !self.selects(pod, node) {
             return None;
         }
         let (status, ended) = pod.status.init.iter().find_map(|status| Some((status, self.failed(status)?)))?;
@@ -105,6 +104,12 @@ impl Detector {
             ended: ended.clone(),
             runs_again: pod.status.restart_policy != "Never" && !pod.status.is_over(),
         })
+    }
+
+    /// Whether anything may be done about a pod at all.
+    pub fn selects(&self, pod: &PodFacts, node: &str) -> bool {
+        let annotated = self.annotation.is_empty() || pod.annotations.contains_key(&self.annotation);
+        annotated && !pod.status.deleting && self.labels.selects(&pod.labels) && self.fields.selects(pod, node)
     }
 
     /// How the container's validation failed, if it has. The latest run is the one that counts.

@@ -12,7 +12,7 @@ use crate::ops::repair::restore;
 impl Found {
     /// Has this pod repaired soon, if rules are programmed at all.
     pub fn drifted(&self, pod: &PodFacts, problem: &Failure) {
-        if self.policy.mode != Mode::Repair {
+        if self.policy.mode != Mode::Repair || !self.settings.detector.selects(pod, &self.node) {
             return;
         }
         let (namespace, name, uid) = (pod.namespace.clone(), pod.name.clone(), pod.uid.clone());
