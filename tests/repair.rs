@@ -179,6 +179,17 @@ fn a_repair_in_vain_is_noticed_and_not_repeated_for_ever() {
 }
 
 #[test]
+fn rules_that_vanish_before_the_next_validation_are_made_again() {
+    let world = World::new(&[broken(95)]);
+    let sandbox = Sandbox::new(95);
+    let agent = world.start(&[REPAIR, ("AUDIT_INTERVAL", "1s")]);
+    agent.wait_for_metric(&repaired("repair", "success"), 1.0);
+    sandbox.without_rules();
+    agent.wait_for_metric(&repaired("repair", "success"), 2.0);
+    assert!(sandbox.has_rules());
+}
+
+#[test]
 fn only_selected_pods_are_repaired() {
     let mut other = broken(101);
     other["metadata"]["labels"] = json!({"app": "db"});

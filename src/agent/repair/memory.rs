@@ -66,6 +66,12 @@ impl Memory {
         }
     }
 
+    /// Whether its rules were read back since this was found.
+    pub fn is_repaired(&self, uid: &str, found: &Broken) -> bool {
+        let settled = self.pods.get(uid).and_then(|known| known.settled.as_ref());
+        matches!(settled, Some(Settled::Repaired { broken, at_ns, .. }) if !found.is_after(broken, *at_ns))
+    }
+
     /// Whether there is nothing to be done about it unless it breaks again.
     pub fn is_settled(&self, uid: &str) -> bool {
         self.pods.get(uid).is_some_and(|known| known.settled.is_some())
@@ -152,6 +158,8 @@ mod tests {
         let mut memory = Memory::new(5);
         memory.repaired("u", run(1), 15);
         assert_eq!(memory.next("u", &run(1)), Next::Settled, "the same run, seen again");
+        assert!(memory.is_repaired("u", &run(1)) && !memory.is_repaired("u", &run(2)));
+        assert!(!memory.is_repaired("another", &run(1)));
         for times in 1..MOST_REPAIRS {
             let again = run(times + 1);
             assert_eq!(memory.next("u", &again), Next::Try { number: 1, in_vain: times });

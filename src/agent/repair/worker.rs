@@ -50,11 +50,15 @@ impl Repair {
         }
         let known = self.cache.named(&key.namespace, &key.name).filter(|pod| pod.uid == key.uid);
         let broken = known.as_ref().and_then(|pod| self.found.settings.detector.look(pod, &self.found.node));
-        let drifted = self.found.lock().drifted.remove(&key.uid);
+        let mut state = self.found.lock();
+        let drifted = state.drifted.remove(&key.uid);
+        let repaired = broken.as_ref().is_none_or(|broken| state.memory.is_repaired(&key.uid, broken));
+        drop(state);
         let after = match (&known, broken, drifted) {
+            // Also a pod whose validation has yet to run again may lose its rules after their repair.
+            (Some(pod), _, Some(cause)) if repaired && !pod.status.deleting => self.drifted(pod, &cause),
             (Some(pod), Some(broken), _) => self.turn(pod, broken),
-            (Some(pod), None, Some(cause)) => self.drifted(pod, &cause),
-            (Some(pod), None, None) => self.not_needed(pod, "it is not broken any more, or is being deleted"),
+            (Some(pod), None, _) => self.not_needed(pod, "it is not broken any more, or is being deleted"),
             (None, ..) => {
                 let (namespace, name, uid) = (key.namespace.clone(), key.name.clone(), key.uid.clone());
                 self.not_needed(&PodFacts { namespace, name, uid, ..PodFacts::default() }, "it is gone")
@@ -160,8 +164,9 @@ impl Repair {
         let mut state = self.found.lock();
         let (failure, retry_after) = match concluded {
             Concluded::Done(_) if action == Action::Restore => {
-                (self.hands.repaired)(&turn.pod.reference());
                 state.memory.repaired(uid, broken, Clock::start().start_ns());
+                drop(state);
+                (self.hands.repaired)(&turn.pod.reference());
                 return After::Done;
             }
             Concluded::Done(_) => {
