@@ -182,6 +182,8 @@ pub enum Why {
     HostNetwork,
     /// Its validation is not run again, so rules come too late.
     NeverRunsAgain,
+    /// It is a static pod: its object would only be made anew, over and over, and the pod stay.
+    Static,
     /// It has the label.
     Labelled,
     /// It was repaired again and again, and its validation failed each time.
@@ -191,14 +193,18 @@ pub enum Why {
 impl Policy {
     /// What is to be done about a broken pod, and under which mode it is counted.
     pub fn action(&self, pod: &PodFacts, broken: &Broken) -> (Mode, Action) {
-        let removal = (Mode::Delete, if self.evicts { Action::Evict } else { Action::Delete });
+        let removal = match (pod.annotations.contains_key(PodFacts::CONFIG_HASH), self.evicts) {
+            (true, _) => Action::Leave(Why::Static),
+            (_, true) => Action::Evict,
+            (_, false) => Action::Delete,
+        };
         match self.mode {
             Mode::Label if pod.labels.contains_key(&self.label.0) => (Mode::Label, Action::Leave(Why::Labelled)),
             Mode::Label => (Mode::Label, Action::Label),
             mode if pod.status.host_network => (mode, Action::Leave(Why::HostNetwork)),
-            Mode::Delete => removal,
+            Mode::Delete => (Mode::Delete, removal),
             Mode::Repair if broken.runs_again => (Mode::Repair, Action::Restore),
-            Mode::Repair if self.deletes => removal,
+            Mode::Repair if self.deletes => (Mode::Delete, removal),
             Mode::Repair => (Mode::Repair, Action::Leave(Why::NeverRunsAgain)),
         }
     }
@@ -215,6 +221,10 @@ impl Why {
             Why::NeverRunsAgain => {
                 "its validation is never run again, so rules would come too late: delete it so that its owner makes \
                  another one, or let the agent do that with REPAIR_DELETE_PODS=true beside REPAIR_REPAIR_PODS=true"
+            }
+            Why::Static => {
+                "it is a static pod, which deleting its object does not end: take its manifest off the node and put it \
+                 back"
             }
             Why::Labelled => "it has the label already",
             Why::InVain => {

@@ -198,6 +198,19 @@ fn a_pod_in_the_hosts_namespace_is_neither_repaired_nor_deleted() {
 }
 
 #[test]
+fn a_static_pod_is_repaired_but_never_deleted() {
+    let mut pod = broken();
+    pod.annotations.insert(PodFacts::CONFIG_HASH.into(), "hash".into());
+    let found = detector().look(&pod, NODE).unwrap();
+    for evicts in [false, true] {
+        let delete = Policy { evicts, ..policy(Mode::Delete) };
+        assert_eq!(delete.action(&pod, &found), (Mode::Delete, Action::Leave(Why::Static)));
+    }
+    assert_eq!(policy(Mode::Repair).action(&pod, &found), (Mode::Repair, Action::Restore));
+    assert_eq!(policy(Mode::Label).action(&pod, &found), (Mode::Label, Action::Label));
+}
+
+#[test]
 fn what_repair_cannot_help_is_deleted_only_if_that_is_asked_for_too() {
     let mut pod = pod(vec![init("istio-validation", ContainerState::Terminated(ended(126, "")), None)]);
     pod.status.restart_policy = "Never".into();

@@ -164,7 +164,7 @@ fn a_label_is_told_in_the_references_words() {
 
 #[test]
 fn a_pod_that_is_left_alone_is_told_why() {
-    for why in [Why::HostNetwork, Why::NeverRunsAgain, Why::InVain] {
+    for why in [Why::HostNetwork, Why::NeverRunsAgain, Why::Static, Why::InVain] {
         let ran = run(Mode::Repair, Action::Leave(why), done, &never);
         assert!(matches!(&ran.concluded, Concluded::Skipped(Some(Said::Left(words))) if words == why.words()));
         assert_eq!(ran.lines(), [format!("warn shop/web-0 is broken and left alone: {}", why.words())]);
