@@ -35,11 +35,17 @@ fn wait_for_counts(agent: &Agent, [redirected, broken, unknown, skipped]: [f64; 
     wanted.into_iter().for_each(|(state, count)| agent.wait_for_metric(&series(state), count));
 }
 
-/// How often something was said so far, after two more rounds.
+/// How often something was said, two rounds after it was said first.
 fn said(agent: &mut Agent, text: &str) -> usize {
-    (0..2).for_each(|_| _ = agent.wait_for("looked at the rules of"));
-    let has_it = |line: &&Value| line["msg"].as_str().is_some_and(|message| message.contains(text));
-    agent.log.iter().filter(has_it).count()
+    const ROUND: &str = "looked at the rules of";
+    let has = |line: &Value, text: &str| line["msg"].as_str().is_some_and(|message| message.contains(text));
+    loop {
+        agent.wait_for(ROUND);
+        let since = agent.log.iter().skip_while(|line| !has(line, text));
+        if since.filter(|line| has(line, ROUND)).count() > 2 {
+            return agent.log.iter().filter(|line| has(line, text)).count();
+        }
+    }
 }
 
 /// The object of a pod that the plugin is called for, with its address.

@@ -7,6 +7,7 @@
 mod registry;
 mod support;
 
+use istio_cni_otel::domain::step::Step;
 use istio_cni_otel::telemetry::story::Batch;
 use registry::Registry;
 use serde_json::json;
@@ -54,8 +55,9 @@ fn what_the_plugin_tells_is_what_the_registry_says() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 
     let told: BTreeSet<String> = spans.map(|span| span.name.clone()).collect();
-    // Installations are the agent's to tell (tests/trace_install.rs).
-    let is_a_calls = |name: &String| !name.starts_with("install") && !name.starts_with("uninstall");
+    // Installations, validations and repairs are others' to tell.
+    let is_a_calls =
+        |name: &String| name.starts_with("cni.") || Step::CALL.iter().any(|step| step.name() == name.as_str());
     let all: BTreeSet<String> = registry.of("span").into_keys().filter(is_a_calls).collect();
     let never: Vec<&String> = all.difference(&told).collect();
     // A gc, a status and a del without anything to say leave no file.

@@ -130,8 +130,10 @@ impl Audit {
                 self.settle(&pod, &looked);
             }
         }
-        let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.telemetry.event(AgentEvent::AuditDone { pods: looked_at, duration_ms });
+        if looked_at > 0 {
+            let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.telemetry.event(AgentEvent::AuditDone { pods: looked_at, duration_ms });
+        }
     }
 
     fn settle(&self, pod: &Arc<PodFacts>, looked: &Looked) {
