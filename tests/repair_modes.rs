@@ -11,6 +11,7 @@ mod world;
 
 use node::{broken, broken_for_good, name, passed, pod, trace};
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 use support::agent::Agent;
 use support::api::Fault;
 use support::eventually;
@@ -279,11 +280,29 @@ fn past_the_limit_nobody_is_deleted_and_everybody_is_told() {
 }
 
 #[test]
+fn when_the_minute_is_over_those_that_wait_are_deleted() {
+    let pods: Vec<Value> = (70..73).map(broken).collect();
+    let world = World::new(&pods);
+    let begin = Instant::now();
+    let mut agent = World::start_on(&world.node, &[DELETE, ("REPAIR_LIMIT_PER_MINUTE", "2")]);
+    agent.wait_for("the limit of 2 broken pods");
+    while agent.metric(&repaired("delete", "success")) != Some(3.0) {
+        assert!(begin.elapsed() < Duration::from_secs(120), "{}", agent.metrics());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert!(begin.elapsed() > Duration::from_secs(55), "no more than two in a minute");
+    agent.wait_for("broken pods are deleted again: the limit of 2 per minute left room for all that waited");
+    eventually("readiness", || (agent.health("/readyz").0 == 200).then_some(()));
+    assert_eq!(agent.metric("istio_cni_repair_held_pods"), Some(0.0));
+    assert!(pods.iter().all(|pod| is_deleted(&world, pod)));
+}
+
+#[test]
 fn without_a_limit_two_hundred_and_fifty_pods_are_deleted_with_two_requests_each() {
     const PODS: u32 = 250;
     let pods: Vec<Value> = (1000..1000 + PODS).map(broken).collect();
     let world = World::new(&pods);
-    let begin = std::time::Instant::now();
+    let begin = Instant::now();
     let before = world.api.requests().len();
     let agent = world.start(&[DELETE, ("REPAIR_LIMIT_PER_MINUTE", "0")]);
     agent.wait_for_metric(&repaired("delete", "success"), f64::from(PODS));
