@@ -30,6 +30,10 @@ const LEFT: [(&str, [&str; 2]); 3] = [
 #[test]
 fn a_repair_makes_the_rules_whole_whatever_was_left_of_them() {
     for (index, backend) in BACKENDS.into_iter().enumerate() {
+        // The kernel takes the proxy's user from iptables only where there is such a user.
+        if backend == Backend::Iptables && !other_users_for("a repair with iptables") {
+            continue;
+        }
         for (left, commands) in LEFT {
             let wire = Wire::new(Addresses::V4);
             let pod = Sandboxed::start(&wire.pod);
