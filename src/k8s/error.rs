@@ -41,9 +41,10 @@ pub enum ApiError {
     #[error("the pod has changed meanwhile, or is another one by now (409): {message}; it is looked at anew")]
     Conflict { message: String },
     #[error(
-        "a PodDisruptionBudget does not allow the eviction now (429): {message}; it is tried again, make room in the budget if it never succeeds"
+        "a PodDisruptionBudget does not allow the eviction now ({code}): {message}; it is tried again, make room in the budget if it never succeeds"
     )]
     EvictionBlocked {
+        code: u16,
         message: String,
         /// How long the server asks us to wait.
         retry_after: Option<Duration>,
@@ -83,7 +84,7 @@ impl ApiError {
             ApiError::Forbidden { .. } => Some(403),
             ApiError::NotFound { .. } => Some(404),
             ApiError::Conflict { .. } => Some(409),
-            ApiError::EvictionBlocked { .. } => Some(429),
+            ApiError::EvictionBlocked { code, .. } => Some(*code),
             ApiError::Status { code, .. } => Some(*code),
             ApiError::Invalid { .. } => Some(200),
             _ => None,
@@ -124,8 +125,10 @@ impl ApiError {
             ApiError::Status { code: 409, message } if resource.is_pods_change() => {
                 ApiError::Conflict { message: message.clone() }
             }
-            ApiError::Status { code: 429, message } if is_budget(status) => {
-                ApiError::EvictionBlocked { message: message.clone(), retry_after: retry_after(status) }
+            // 429, as a rule; 403 from a server whose budget's own numbers make no sense.
+            ApiError::Status { message, .. } | ApiError::Forbidden { message, .. } if is_budget(status) => {
+                let (code, message) = (status.code, message.clone());
+                ApiError::EvictionBlocked { code, message, retry_after: retry_after(status) }
             }
             _ => answer,
         }
@@ -231,6 +234,8 @@ mod tests {
         let blocked = answer(Resource::Evictions, 429, &budget);
         assert_eq!(blocked.error_type(), ErrorType::EvictionBlocked);
         assert_eq!((blocked.retry_after(), blocked.http_status()), (Some(Duration::from_secs(10)), Some(429)));
+        let odd = answer(Resource::Evictions, 403, &json!({"causes": [{"reason": "DisruptionBudget"}]}));
+        assert_eq!((odd.error_type(), odd.http_status()), (ErrorType::EvictionBlocked, Some(403)));
         let busy = answer(Resource::Evictions, 429, &json!({"retryAfterSeconds": 1}));
         assert_eq!((busy.error_type(), busy.retry_after()), (ErrorType::ApiError, None));
     }
