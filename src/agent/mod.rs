@@ -1,5 +1,6 @@
 //! The node agent: build → bind → run. Serves the plugin's calls from a cache of this node's pods.
 
+mod aftercare;
 pub mod app;
 pub mod audit;
 mod backend;

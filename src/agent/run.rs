@@ -2,8 +2,9 @@
 //! should not; then it stops in order: unready, no more calls, those under way finished, telemetry
 //! out.
 
+use super::aftercare::{Aftercare, Around};
 use super::app::{Agent, Bound, Ending};
-use super::audit::{Answered, Audited, OnBroken};
+use super::audit::Answered;
 use super::backend::Decision;
 use super::choice::Choice;
 use super::config::repair::RepairSettings;
@@ -11,24 +12,19 @@ use super::http::LookFirst;
 use super::inflight::InFlight;
 use super::install::{Installed, Installer, Lent};
 use super::readiness::{Change, Readiness};
-use super::repair::{Found, Hands, Repair};
+use super::repair::Repair;
 use super::service::Service;
-use super::site::NodeSite;
 use super::socket_name::SocketName;
 use super::spool::Drain;
 use super::tasks::{Ended, Tasks};
 use super::validations::Validations;
 use super::{http, notices, pods, server};
-use crate::domain::pod::PodRef;
-use crate::domain::pod_state::PodState;
 use crate::domain::validation_run::CONTAINER;
 use crate::host::kernel::HostNamespaces;
 use crate::host::uds_listener::{Listener, Stopper};
 use crate::k8s::cache::PodCache;
 use crate::k8s::client::ApiClient;
-use crate::k8s::events::Events;
 use crate::k8s::lookup::{BlockingApi, Pods};
-use crate::k8s::pod_changes::BlockingChanges;
 use crate::telemetry::agent_event::AgentEvent;
 use crate::telemetry::pipeline::Telemetry;
 use futures::FutureExt;
@@ -90,12 +86,8 @@ impl Bound {
         tasks.spawn("validations", validations.run());
         let (events, sender) = notices::events(client.clone(), &settings.node);
         tasks.spawn("object events", notices::send(sender, telemetry.clone()));
-        let (pods, sender) = notices::pod_events(client.clone(), &settings.node);
-        tasks.spawn("pods' events", notices::send(sender, telemetry.clone()));
-        let audited = Audited::new(&settings, &telemetry, pods.clone());
-        let broken = Found::new(&settings, &telemetry);
-        let listeners = [validated, audited.listener()].into_iter().chain(broken.as_ref().map(Found::listener));
-        running.cache.listen(listeners.collect());
+        let aftercare = Aftercare::new(&settings, &client, &telemetry, &mut tasks);
+        running.cache.listen([validated].into_iter().chain(aftercare.listeners()).collect());
         let (cache, node) = (running.cache.clone(), settings.node.clone());
         let kept = settings.repair.as_ref().map(RepairSettings::kept).unwrap_or_default();
         tasks.spawn("pod watch", pods::watch(client.clone(), cache, node, kept, watched));
@@ -121,14 +113,10 @@ impl Bound {
             let installer = Installer::new(installed.installation.clone(), telemetry.clone(), backend.clone());
             tasks.spawn("installer", installer.run());
         }
-        let site = Arc::new(NodeSite::new(&settings, backend.clone(), telemetry.clone()));
-        let on_broken = repair_drift(broken.clone());
-        let verdicts = audited.verdicts.clone();
-        let repaired = move |pod: &PodRef| verdicts.reached(pod, PodState::Redirected);
-        let tools = Tools { site: site.clone(), pods, repaired: Box::new(repaired) };
-        let repair = broken.map(|found| running.repair(found, &lent, tools, installed.as_ref(), &runtime, &mut tasks));
-        let service = Arc::new(running.service(client, runtime.handle(), backend.clone(), audited.answered.clone()));
-        tasks.spawn("audit", audited.task(&settings, running.cache.clone(), site, on_broken));
+        let answered = aftercare.answered();
+        let around = running.around(installed.as_ref(), runtime.handle());
+        let repair = aftercare.begin(&lent, &around, &mut tasks);
+        let service = Arc::new(running.service(client.clone(), runtime.handle(), backend.clone(), answered));
         let (listener, under_way) = (running.listener.clone(), running.under_way.clone());
         tasks.thread("socket", move || server::serve(&listener, &service, &under_way));
 
@@ -179,32 +167,8 @@ impl Running {
         }
     }
 
-    /// Begins to deal with broken pods.
-    fn repair(
-        &self,
-        found: Arc<Found>,
-        lent: &Lent<'_>,
-        tools: Tools,
-        installed: Option<&Installed>,
-        runtime: &Runtime,
-        tasks: &mut Tasks<'_>,
-    ) -> Arc<Repair> {
-        let Lent { client, socket, telemetry, events, .. } = *lent;
-        let Tools { site, pods, repaired } = tools;
-        let (install, socket) = (installed.map(|installed| installed.installation.clone()), socket.clone());
-        let hands = Hands {
-            site,
-            changes: BlockingChanges::new(client.clone(), runtime.handle().clone()),
-            pods,
-            repaired,
-            node: events.clone(),
-            allowed: found.deletes().then(|| self.readiness.condition("the limit of deleted pods")),
-            install: Box::new(move || install.as_ref()?.in_force()),
-            superseded: Box::new(move || socket.successor().is_some()),
-        };
-        let repair = Repair::new(found, self.cache.clone(), telemetry.clone(), hands);
-        tasks.spawn("repair", repair.clone().run());
-        repair
+    fn around<'a>(&'a self, installed: Option<&'a Installed>, runtime: &'a Handle) -> Around<'a> {
+        Around { cache: &self.cache, readiness: &self.readiness, installed, runtime }
     }
 
     fn ended(&self, ended: Ended) -> (Ending, String) {
@@ -239,23 +203,6 @@ impl Running {
         tasks.abort();
         runtime.block_on(self.telemetry.shutdown(FLUSH));
     }
-}
-
-/// What repairs are done with, and who hears of them.
-struct Tools {
-    site: Arc<NodeSite>,
-    pods: Events,
-    repaired: Box<dyn Fn(&PodRef) + Send + Sync>,
-}
-
-/// What is done about pods that lose their rules while the agent runs. What was so before is told, and
-/// left to the pods' validation.
-fn repair_drift(found: Option<Arc<Found>>) -> OnBroken {
-    Box::new(move |drift| {
-        if let (Some(found), true) = (&found, drift.was_right) {
-            found.drifted(drift.pod, drift.problem);
-        }
-    })
 }
 
 /// What the servers wait for before they tell of readiness.
