@@ -294,3 +294,7 @@ fn short(text: &str) -> &str {
 fn list(addresses: &[SocketAddr]) -> String {
     addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",")
 }
+
+#[cfg(test)]
+#[path = "validate_tests.rs"]
+mod tests;

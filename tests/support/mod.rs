@@ -25,6 +25,7 @@ mod screen;
 pub mod scripted_api;
 mod seccomp;
 mod traffic;
+mod validator;
 mod waiting;
 mod without_tools;
 
@@ -37,6 +38,7 @@ pub use sandboxed::{Proc, Sandboxed, meshed, pod_netns, story_of};
 pub use screen::Screen;
 pub use seccomp::forbid_netfilter_netlink;
 pub use traffic::{Listeners, Probe};
+pub use validator::{Started, TEMPLATE, Validated, Validator, program, proxy_uid};
 pub use waiting::eventually;
 pub use without_tools::{crippled, hide_system_programs};
 
