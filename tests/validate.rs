@@ -202,8 +202,9 @@ fn rules_of_the_wrong_family_are_none() {
     apply(&wire.pod, Backend::Iptables, &v4).unwrap();
     let found = Validator::of_proxy(&SOON).run(&wire.pod);
     assert_eq!(found.failed().0, "redirect_missing");
-    let unreachable = "error Error connecting to [::6]:15002: dial tcp [::1]:0->[::6]:15002: connect: ";
-    assert!(found.lines().iter().any(|line| line.starts_with(unreachable)), "{found:#?}");
+    // Whether it is refused, unreachable or lost depends on where the pod's routes lead.
+    let lost = "error Error connecting to [::6]:15002: dial tcp [::1]:0->[::6]:15002: ";
+    assert!(found.lines().iter().any(|line| line.starts_with(lost)), "{found:#?}");
 }
 
 #[test]

@@ -67,6 +67,8 @@ impl Validator {
         std::fs::write(&message, "").unwrap();
         std::fs::set_permissions(&message, PermissionsExt::from_mode(0o666)).unwrap();
         let mut command = Command::new(program());
+        // The name under which it is started decides what it takes.
+        command.arg0(if arguments.first() == Some(&"istio-iptables") { "pilot-agent" } else { "istio-cni-otel" });
         command.args(arguments).env_clear().env("TERMINATION_MESSAGE_PATH", &message);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Validator { command, uid: proxy_uid(), message }
@@ -176,7 +178,7 @@ impl Validated {
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let place = PathBuf::from("/run/pilot-agent");
+        let place = PathBuf::from("/run/validator");
         std::fs::write(&place, "").unwrap();
         let nothing = None::<&str>;
         mount(Some(env!("CARGO_BIN_EXE_istio-cni-otel")), &place, nothing, MsFlags::MS_BIND, nothing).unwrap();
