@@ -324,3 +324,18 @@ fn a_pod_without_an_address_cannot_be_validated() {
     assert_eq!(found.code, Some(1), "{found:#?}");
     assert_eq!(found.validation().failure.unwrap().error_type.as_str(), "address_missing");
 }
+
+#[test]
+fn the_image_stands_in_for_the_references_with_the_templates_command() {
+    let uid = proxy_uid().to_string();
+    let arguments = [&TEMPLATE[..], &["-u", &uid]].concat();
+    let wire = pod(Way::Nftables, Addresses::V4, &settings());
+    assert_eq!(Validator::new(&arguments).run(&wire.pod).passed(), [("ipv4", 1)]);
+    let unmeshed = Wire::new(Addresses::V4);
+    let found = Validator::new(&arguments).env("PROBE_TIMEOUT", "300ms").run(&unmeshed.pod);
+    assert_eq!(found.failed().0, "redirect_missing");
+    // Whoever wants rules of it gets none, and is told so.
+    let found = Validator::new(&["istio-iptables", "-p", "15001"]).run(&unmeshed.pod);
+    assert_eq!(found.code, Some(1));
+    assert!(found.stderr.contains("--run-validation is not given"), "{found:#?}");
+}

@@ -150,3 +150,7 @@ fn level(value: &str) -> Option<Level> {
     }
     Some(all.or(own).unwrap_or(default))
 }
+
+#[cfg(test)]
+#[path = "settings_tests.rs"]
+mod tests;
