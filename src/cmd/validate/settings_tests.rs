@@ -1,3 +1,5 @@
+//! The command line and the environment of the validator: what is taken, and what is said of the rest.
+
 use super::*;
 use clap::{Command, FromArgMatches};
 
