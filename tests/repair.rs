@@ -9,8 +9,9 @@ mod support;
 #[path = "repair/world.rs"]
 mod world;
 
+use nix::sys::signal::Signal;
 use node::{REDIRECTED, Sandbox, broken, broken_for_good, failed_again, name, passed, pod, trace};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Instant;
 use support::api::Fault;
 use support::{Node, eventually};
@@ -176,6 +177,59 @@ fn a_repair_in_vain_is_noticed_and_not_repeated_for_ever() {
     agent.wait_for("shop/web-90 is broken and left alone: its rules were programmed and read back again and again");
     assert_eq!(agent.metric(&repaired("repair", "success")), Some(5.0));
     assert!(!sandbox.has_rules());
+}
+
+#[test]
+fn a_pod_that_was_repaired_in_vain_so_often_is_deleted_if_that_is_asked_for_too() {
+    let world = World::new(&[broken(95)]);
+    let sandbox = Sandbox::new(95);
+    let mut agent = world.start(&[REPAIR, DELETE]);
+    agent.wait_for_metric(&repaired("repair", "success"), 1.0);
+    for times in 1..5 {
+        sandbox.without_rules();
+        world.api.put(&failed_again(broken(95), times + 1, &format!("2099-01-01T00:{times:02}:00Z")));
+        agent.wait_for_metric(&repaired("repair", "success"), f64::from(times + 1));
+    }
+    assert_eq!(world.api.count("delete"), 0);
+    // What fails then is tried again.
+    world.api.fail("delete", Some(Fault::Status(500)));
+    world.api.put(&failed_again(broken(95), 6, "2099-01-01T00:06:00Z"));
+    agent.wait_for("its validation failed again after 5 repairs");
+    agent.wait_for("error handling shop/web-95, retrying (retry count: 1): ");
+    world.api.fail("delete", None);
+    agent.wait_for_metric(&repaired("delete", "success"), 1.0);
+    world.event("web-95", "pod detected as broken, deleted, trace ");
+    assert_eq!(agent.metric(&repaired("repair", "success")), Some(5.0));
+}
+
+#[test]
+fn a_validator_that_said_it_is_not_redirected_and_was_killed_then_has_failed() {
+    let said = r#"{"istio_cni_validation":1,"result":"failed","error_type":"redirect_missing","message":"m","start_unix_nano":1767225660000000000,"listened_us":1,"end_us":2}"#;
+    let killed = |number, message: &str| {
+        let mut pod = broken(number);
+        let last = &mut pod["status"]["initContainerStatuses"][0]["lastState"]["terminated"];
+        (last["exitCode"], last["message"]) = (json!(137), json!(message));
+        pod
+    };
+    let sandboxes = [96, 97].map(Sandbox::new);
+    let world = World::new(&[killed(97, "killed"), killed(96, said)]);
+    let agent = world.start(&[REPAIR]);
+    agent.wait_for_metric(&repaired("repair", "success"), 1.0);
+    world.event("web-96", "pod detected as broken, repaired, trace ");
+    assert_eq!(sandboxes.each_ref().map(Sandbox::has_rules), [true, false]);
+}
+
+#[test]
+fn an_agent_that_repairs_stops_without_waiting_for_work_that_is_not_there() {
+    let world = World::new(&[broken(98)]);
+    let _sandbox = Sandbox::new(98);
+    let mut agent = world.start(&[REPAIR]);
+    agent.wait_for_metric(&repaired("repair", "success"), 1.0);
+    agent.signal(Signal::SIGTERM);
+    assert!(agent.ended().success());
+    let waited = "were still worked on when time ran out";
+    let said = |line: &Value| line["msg"].as_str().is_some_and(|text| text.contains(waited));
+    assert!(!agent.log.iter().any(said), "{:#?}", agent.log);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod support;
 #[path = "repair/world.rs"]
 mod world;
 
+use nix::sys::signal::Signal;
 use node::{broken, broken_for_good, name, passed, pod, trace};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -214,9 +215,11 @@ fn a_silent_server_is_given_up_after_a_while_and_asked_again() {
 fn an_agent_that_stops_while_the_server_is_silent_stops_in_time() {
     let world = World::new(&[broken(17)]);
     world.api.fail("delete", Some(Fault::Silence));
-    let agent = world.start(&[DELETE]);
+    let mut agent = world.start(&[DELETE]);
     world.api.wait_for("delete", 1);
-    assert!(agent.stop().success());
+    agent.signal(Signal::SIGTERM);
+    agent.wait_for("1 broken pods were still worked on when time ran out");
+    assert!(agent.ended().success());
 }
 
 #[test]
@@ -277,6 +280,30 @@ fn past_the_limit_nobody_is_deleted_and_everybody_is_told() {
     assert_eq!(agent.metric("istio_cni_repair_held_pods"), Some(0.0));
     eventually("readiness", || (agent.health("/readyz").0 == 200).then_some(()));
     assert_eq!(world.api.count("delete"), 2);
+}
+
+#[test]
+fn an_attempt_that_deleted_nothing_leaves_the_limit_as_it_was() {
+    for (number, code) in [(80, 429), (81, 403), (82, 422)] {
+        let world = World::new(&[broken(number)]);
+        world.api.fail("delete", Some(Fault::Status(code)));
+        let mut agent = world.start(&[DELETE, ("REPAIR_LIMIT_PER_MINUTE", "1")]);
+        agent.wait_for("retrying (retry count: 1)");
+        agent.wait_for("retrying (retry count: 2)");
+        world.api.fail("delete", None);
+        agent.wait_for_metric(&repaired("delete", "success"), 1.0);
+        assert_eq!(agent.metric("istio_cni_repair_held_pods"), Some(0.0), "{code}");
+    }
+}
+
+#[test]
+fn an_attempt_that_may_have_deleted_something_counts_for_the_limit() {
+    let world = World::new(&[broken(83)]);
+    world.api.fail("delete", Some(Fault::Status(500)));
+    let mut agent = world.start(&[DELETE, ("REPAIR_LIMIT_PER_MINUTE", "1")]);
+    agent.wait_for("retrying (retry count: 1)");
+    agent.wait_for_metric("istio_cni_repair_held_pods", 1.0);
+    assert_eq!(world.api.count("delete"), 1);
 }
 
 #[test]

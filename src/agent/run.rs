@@ -38,15 +38,14 @@ use tokio::runtime::{Handle, Runtime};
 /// More requests than this at once are sent away: a node has fewer pods.
 const UNDER_WAY: usize = 256;
 /// When the requests that are still under way are given up after a signal: the DaemonSet's grace
-/// period is 30 s, and telemetry has to go out within it too.
-const END: Duration = Duration::from_secs(22);
+/// period is 30 s, and repairs have to end and telemetry to go out within it too.
+const END: Duration = Duration::from_secs(20);
+/// How long repairs that are under way may take after that.
+const REPAIR_END: Duration = Duration::from_secs(2);
 /// How long telemetry may take to go out at the end.
 const FLUSH: Duration = Duration::from_secs(5);
 /// How long the runtime may take to end its threads.
 const RUNTIME_END: Duration = Duration::from_secs(1);
-
-/// How long a repair that is under way may take at the end.
-const REPAIR_END: Duration = Duration::from_secs(2);
 
 /// What is there only if it was asked for.
 struct Parts {
@@ -198,7 +197,10 @@ impl Running {
             self.telemetry.event(AgentEvent::DrainIncomplete { requests: left });
         }
         if let Some(repair) = parts.repair {
-            runtime.block_on(repair.drained(REPAIR_END));
+            let pods = runtime.block_on(repair.drained(REPAIR_END));
+            if pods > 0 {
+                self.telemetry.event(AgentEvent::RepairIncomplete { pods });
+            }
         }
         tasks.abort();
         runtime.block_on(self.telemetry.shutdown(FLUSH));

@@ -25,6 +25,11 @@ pub trait Classify: std::error::Error {
         None
     }
 
+    /// Whether it is certain that what was asked for was not done, not even in part.
+    fn nothing_done(&self) -> bool {
+        false
+    }
+
     /// The CNI error code; 999 unless the specification has a number for it.
     fn code(&self) -> u32 {
         CODE_ISTIO

@@ -6,6 +6,7 @@ use super::label_selector::LabelSelector;
 use super::pod::PodFacts;
 use super::pod_status::{ContainerStatus, Terminated};
 use super::prune::Kept;
+use super::validation::EXIT_NOT_REDIRECTED;
 
 /// The name of the span of an attempt.
 pub const REPAIR: &str = "repair.pod";
@@ -76,6 +77,9 @@ pub struct Detector {
     pub fields: FieldSelector,
 }
 
+/// Whether a termination message says that the redirection is missing.
+pub type Says = fn(&str) -> bool;
+
 /// A pod's failed validation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken {
@@ -93,11 +97,14 @@ impl Detector {
     /// The failed validation of a pod of this node, if it has one that is to be dealt with: the
     /// reference's conditions on the run before this one, and the same on a run that has just ended.
     /// A pod that is being deleted is past repair.
-    pub fn look(&self, pod: &PodFacts, node: &str) -> Option<Broken> {
+    ///
+    /// Where the exit code is the validator's own, `says` is asked whether a termination message is the
+    /// validator's and says that the redirection is missing: then the exit code may be another.
+    pub fn look(&self, pod: &PodFacts, node: &str, says: Says) -> Option<Broken> {
         if !self.selects(pod, node) {
             return None;
         }
-        let (status, ended) = pod.status.init.iter().find_map(|status| Some((status, self.failed(status)?)))?;
+        let (status, ended) = pod.status.init.iter().find_map(|status| Some((status, self.failed(status, says)?)))?;
         Some(Broken {
             container: status.name.clone(),
             restarts: status.restarts,
@@ -113,19 +120,21 @@ impl Detector {
     }
 
     /// How the container's validation failed, if it has. The latest run is the one that counts.
-    fn failed<'a>(&self, status: &'a ContainerStatus) -> Option<&'a Terminated> {
+    fn failed<'a>(&self, status: &'a ContainerStatus, says: Says) -> Option<&'a Terminated> {
         let now = status.state.terminated();
         let is_meant = self.container.is_empty() || status.name == self.container;
         let passed = now.is_some_and(|now| now.reason == "Completed" || now.exit_code == 0);
         if !is_meant || passed {
             return None;
         }
-        now.into_iter().chain(&status.last).find(|ended| self.is_failure(ended))
+        now.into_iter().chain(&status.last).find(|ended| self.is_failure(ended, says))
     }
 
-    fn is_failure(&self, ended: &Terminated) -> bool {
+    fn is_failure(&self, ended: &Terminated, says: Says) -> bool {
         let message = self.message.is_empty() || ended.message.trim() == self.message;
-        message && (self.exit_code == 0 || ended.exit_code == self.exit_code)
+        // Whoever kills it once it has spoken changes the exit code, and not what it found.
+        let said = || self.exit_code == i32::from(EXIT_NOT_REDIRECTED) && ended.exit_code != 0 && says(&ended.message);
+        message && (self.exit_code == 0 || ended.exit_code == self.exit_code || said())
     }
 }
 
@@ -193,11 +202,7 @@ pub enum Why {
 impl Policy {
     /// What is to be done about a broken pod, and under which mode it is counted.
     pub fn action(&self, pod: &PodFacts, broken: &Broken) -> (Mode, Action) {
-        let removal = match (pod.annotations.contains_key(PodFacts::CONFIG_HASH), self.evicts) {
-            (true, _) => Action::Leave(Why::Static),
-            (_, true) => Action::Evict,
-            (_, false) => Action::Delete,
-        };
+        let removal = self.removal(pod);
         match self.mode {
             Mode::Label if pod.labels.contains_key(&self.label.0) => (Mode::Label, Action::Leave(Why::Labelled)),
             Mode::Label => (Mode::Label, Action::Label),
@@ -206,6 +211,19 @@ impl Policy {
             Mode::Repair if broken.runs_again => (Mode::Repair, Action::Restore),
             Mode::Repair if self.deletes => (Mode::Delete, removal),
             Mode::Repair => (Mode::Repair, Action::Leave(Why::NeverRunsAgain)),
+        }
+    }
+
+    /// What is to be done about a pod that was repaired again and again, in vain.
+    pub fn last_resort(&self, pod: &PodFacts) -> (Mode, Action) {
+        if self.deletes { (Mode::Delete, self.removal(pod)) } else { (self.mode, Action::Leave(Why::InVain)) }
+    }
+
+    fn removal(&self, pod: &PodFacts) -> Action {
+        match (pod.annotations.contains_key(PodFacts::CONFIG_HASH), self.evicts) {
+            (true, _) => Action::Leave(Why::Static),
+            (_, true) => Action::Evict,
+            (_, false) => Action::Delete,
         }
     }
 }

@@ -16,6 +16,11 @@ fn detector() -> Detector {
     }
 }
 
+/// No message says anything.
+fn silent(_: &str) -> bool {
+    false
+}
+
 fn ended(exit_code: i32, message: &str) -> Terminated {
     let reason = if exit_code == 0 { "Completed" } else { "Error" };
     Terminated { exit_code, reason: reason.into(), message: message.into(), ..Terminated::default() }
@@ -48,7 +53,7 @@ fn broken() -> PodFacts {
 }
 
 fn is_broken(pod: &PodFacts) -> bool {
-    detector().look(pod, NODE).is_some()
+    detector().look(pod, NODE, silent).is_some()
 }
 
 #[test]
@@ -84,14 +89,14 @@ fn a_run_that_has_just_failed_counts_too_whether_another_follows_or_not() {
     let mut never = pod(vec![now()]);
     never.status.restart_policy = "Never".into();
     never.status.phase = "Failed".into();
-    let found = detector().look(&never, NODE).unwrap();
+    let found = detector().look(&never, NODE, silent).unwrap();
     assert_eq!((found.runs_again, found.ended.exit_code, found.restarts), (false, 126, 1));
-    assert!(detector().look(&pod(vec![now()]), NODE).unwrap().runs_again);
+    assert!(detector().look(&pod(vec![now()]), NODE, silent).unwrap().runs_again);
     let mut of_job = pod(vec![now()]);
     of_job.status.restart_policy = "OnFailure".into();
-    assert!(detector().look(&of_job, NODE).unwrap().runs_again);
+    assert!(detector().look(&of_job, NODE, silent).unwrap().runs_again);
     of_job.status.phase = "Failed".into();
-    assert!(!detector().look(&of_job, NODE).unwrap().runs_again, "its deadline is over, for example");
+    assert!(!detector().look(&of_job, NODE, silent).unwrap().runs_again, "its deadline is over, for example");
     let other = init("istio-validation", ContainerState::Terminated(ended(1, "")), None);
     assert!(!is_broken(&pod(vec![other])));
 }
@@ -99,9 +104,9 @@ fn a_run_that_has_just_failed_counts_too_whether_another_follows_or_not() {
 #[test]
 fn the_latest_failure_is_the_one_that_is_told() {
     let both = init("istio-validation", ContainerState::Terminated(ended(126, "now")), Some(ended(126, "before")));
-    assert_eq!(detector().look(&pod(vec![both]), NODE).unwrap().ended.message, "now");
+    assert_eq!(detector().look(&pod(vec![both]), NODE, silent).unwrap().ended.message, "now");
     let before = init("istio-validation", ContainerState::Terminated(ended(2, "now")), Some(ended(126, "before")));
-    assert_eq!(detector().look(&pod(vec![before]), NODE).unwrap().ended.message, "before");
+    assert_eq!(detector().look(&pod(vec![before]), NODE, silent).unwrap().ended.message, "before");
 }
 
 #[test]
@@ -109,7 +114,7 @@ fn each_setting_of_the_detection_widens_or_narrows_it() {
     let with = |change: &dyn Fn(&mut Detector)| {
         let mut detector = detector();
         change(&mut detector);
-        move |pod: &PodFacts| detector.look(pod, NODE).is_some()
+        move |pod: &PodFacts| detector.look(pod, NODE, silent).is_some()
     };
     let mut bare = broken();
     bare.annotations.clear();
@@ -136,7 +141,7 @@ fn the_first_container_that_matches_decides() {
         init("first", ContainerState::Terminated(ended(0, "")), Some(ended(126, ""))),
         init("second", waiting(), Some(ended(9, ""))),
     ]);
-    assert_eq!(any.look(&two, NODE).unwrap().container, "second");
+    assert_eq!(any.look(&two, NODE, silent).unwrap().container, "second");
 }
 
 #[test]
@@ -154,7 +159,7 @@ fn selectors_choose_among_the_nodes_pods() {
         ("", "metadata.namespace!=shop", false),
         ("", "spec.nodeName=node-a,status.phase=Pending", true),
     ] {
-        assert_eq!(with(labels, fields).look(&pod, NODE).is_some(), expected, "{labels} {fields}");
+        assert_eq!(with(labels, fields).look(&pod, NODE, silent).is_some(), expected, "{labels} {fields}");
     }
 }
 
@@ -172,7 +177,7 @@ fn policy(mode: Mode) -> Policy {
 
 #[test]
 fn each_mode_does_what_it_is_called() {
-    let action = |policy: &Policy, pod: &PodFacts| policy.action(pod, &detector().look(pod, NODE).unwrap());
+    let action = |policy: &Policy, pod: &PodFacts| policy.action(pod, &detector().look(pod, NODE, silent).unwrap());
     let pod = broken();
     assert_eq!(action(&policy(Mode::Repair), &pod), (Mode::Repair, Action::Restore));
     assert_eq!(action(&policy(Mode::Delete), &pod), (Mode::Delete, Action::Delete));
@@ -190,7 +195,7 @@ fn each_mode_does_what_it_is_called() {
 fn a_pod_in_the_hosts_namespace_is_neither_repaired_nor_deleted() {
     let mut pod = broken();
     pod.status.host_network = true;
-    let found = detector().look(&pod, NODE).unwrap();
+    let found = detector().look(&pod, NODE, silent).unwrap();
     for mode in [Mode::Repair, Mode::Delete] {
         assert_eq!(policy(mode).action(&pod, &found), (mode, Action::Leave(Why::HostNetwork)));
     }
@@ -201,7 +206,7 @@ fn a_pod_in_the_hosts_namespace_is_neither_repaired_nor_deleted() {
 fn a_static_pod_is_repaired_but_never_deleted() {
     let mut pod = broken();
     pod.annotations.insert(PodFacts::CONFIG_HASH.into(), "hash".into());
-    let found = detector().look(&pod, NODE).unwrap();
+    let found = detector().look(&pod, NODE, silent).unwrap();
     for evicts in [false, true] {
         let delete = Policy { evicts, ..policy(Mode::Delete) };
         assert_eq!(delete.action(&pod, &found), (Mode::Delete, Action::Leave(Why::Static)));
@@ -211,10 +216,35 @@ fn a_static_pod_is_repaired_but_never_deleted() {
 }
 
 #[test]
+fn what_was_repaired_in_vain_is_deleted_only_if_that_is_asked_for_too() {
+    let mut pod = broken();
+    assert_eq!(policy(Mode::Repair).last_resort(&pod), (Mode::Repair, Action::Leave(Why::InVain)));
+    let both = Policy { deletes: true, ..policy(Mode::Repair) };
+    assert_eq!(both.last_resort(&pod), (Mode::Delete, Action::Delete));
+    assert_eq!(Policy { evicts: true, ..both.clone() }.last_resort(&pod), (Mode::Delete, Action::Evict));
+    pod.annotations.insert(PodFacts::CONFIG_HASH.into(), "hash".into());
+    assert_eq!(both.last_resort(&pod), (Mode::Delete, Action::Leave(Why::Static)));
+}
+
+#[test]
+fn what_the_validator_said_counts_whoever_ended_it_later() {
+    let says: Says = |message| message == "not redirected";
+    let ends = |exit_code| pod(vec![init("istio-validation", waiting(), Some(ended(exit_code, "not redirected")))]);
+    let is_broken = |detector: &Detector, pod: &PodFacts, says| detector.look(pod, NODE, says).is_some();
+    assert!(is_broken(&detector(), &ends(137), says) && is_broken(&detector(), &ends(126), says));
+    assert!(!is_broken(&detector(), &ends(137), silent), "nobody says so");
+    assert!(!is_broken(&detector(), &ends(0), says), "it passed");
+    let other = Detector { exit_code: 3, ..detector() };
+    assert!(!is_broken(&other, &ends(137), says), "another exit code is asked for");
+    let message = Detector { message: "another".into(), ..detector() };
+    assert!(!is_broken(&message, &ends(137), says), "another message is asked for");
+}
+
+#[test]
 fn what_repair_cannot_help_is_deleted_only_if_that_is_asked_for_too() {
     let mut pod = pod(vec![init("istio-validation", ContainerState::Terminated(ended(126, "")), None)]);
     pod.status.restart_policy = "Never".into();
-    let found = detector().look(&pod, NODE).unwrap();
+    let found = detector().look(&pod, NODE, silent).unwrap();
     assert_eq!(policy(Mode::Repair).action(&pod, &found), (Mode::Repair, Action::Leave(Why::NeverRunsAgain)));
     let both = Policy { deletes: true, ..policy(Mode::Repair) };
     assert_eq!(both.action(&pod, &found), (Mode::Delete, Action::Delete));
@@ -253,11 +283,11 @@ fn the_cache_keeps_what_the_settings_ask_about() {
 
 #[test]
 fn the_cause_names_container_code_and_restarts() {
-    let cause = detector().look(&broken(), NODE).unwrap().cause();
+    let cause = detector().look(&broken(), NODE, silent).unwrap().cause();
     assert_eq!(cause, "init container istio-validation ended with exit code 126 (Error), restarts: 1");
     let reason = format!("a\n\u{1b}[31m{}", "é".repeat(1 << 20));
     let hostile = Terminated { reason, exit_code: 126, ..Terminated::default() };
     let pod = pod(vec![init("istio-validation", waiting(), Some(hostile))]);
-    let cause = detector().look(&pod, NODE).unwrap().cause();
+    let cause = detector().look(&pod, NODE, silent).unwrap().cause();
     assert!(cause.len() < 256 && !cause.contains(char::is_control), "{cause}");
 }

@@ -3,6 +3,7 @@
 use super::resource::Resource;
 use crate::domain::failure::Classify;
 use crate::domain::step::ErrorType;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -50,7 +51,12 @@ pub enum ApiError {
         retry_after: Option<Duration>,
     },
     #[error("the API server answered with status {code}: {message}; check its health and its log")]
-    Status { code: u16, message: String },
+    Status {
+        code: u16,
+        message: String,
+        /// How long the server asks us to wait.
+        retry_after: Option<Duration>,
+    },
     #[error(
         "the API server answered something that is no {}: {reason}; check that it is one, and nothing in between answers",
         .resource.one()
@@ -67,6 +73,8 @@ pub enum ApiError {
         server: String,
         /// What the connection failed with, without the names of the libraries' layers.
         reason: String,
+        /// Whether there was no connection at all.
+        refused: bool,
     },
     #[error(
         "no client for the API server at {server} can be made: check the certificates and keys of its configuration"
@@ -109,7 +117,9 @@ impl ApiError {
             kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => {
                 ApiError::Invalid { resource, reason: error.to_string() }
             }
-            error => ApiError::Unreachable { server: server.to_owned(), reason: reason(&error) },
+            error => {
+                ApiError::Unreachable { server: server.to_owned(), reason: reason(&error), refused: is_refused(&error) }
+            }
         }
     }
 
@@ -122,15 +132,20 @@ impl ApiError {
             details.name.clone_into(object);
         }
         match &answer {
-            ApiError::Status { code: 409, message } if resource.is_pods_change() => {
+            ApiError::Status { code: 409, message, .. } if resource.is_pods_change() => {
                 ApiError::Conflict { message: message.clone() }
             }
             // 429, as a rule; 403 from a server whose budget's own numbers make no sense.
             ApiError::Status { message, .. } | ApiError::Forbidden { message, .. } if is_budget(status) => {
                 let (code, message) = (status.code, message.clone());
-                ApiError::EvictionBlocked { code, message, retry_after: retry_after(status) }
+                ApiError::EvictionBlocked { code, message, retry_after: asked_pause(status) }
             }
-            _ => answer,
+            _ => {
+                if let ApiError::Status { retry_after, .. } = &mut answer {
+                    *retry_after = asked_pause(status);
+                }
+                answer
+            }
         }
     }
 }
@@ -141,9 +156,21 @@ fn is_budget(status: &kube::core::Status) -> bool {
     causes.into_iter().any(|cause| cause.reason == "DisruptionBudget")
 }
 
-fn retry_after(status: &kube::core::Status) -> Option<Duration> {
+fn asked_pause(status: &kube::core::Status) -> Option<Duration> {
     let seconds = status.details.as_ref().map(|details| details.retry_after_seconds).filter(|seconds| *seconds > 0);
     seconds.map(|seconds| Duration::from_secs(seconds.into()))
+}
+
+/// Whether nobody took the connection, so that nothing was asked.
+fn is_refused(error: &kube::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The causes of an error in one line. The outer layers only say where in the client it came from.
@@ -168,7 +195,7 @@ pub(super) fn of_status(resource: Resource, code: u16, message: String) -> ApiEr
         401 => ApiError::Unauthorized { message },
         403 => ApiError::Forbidden { resource, message },
         404 => ApiError::NotFound { resource, message, object: String::new() },
-        code => ApiError::Status { code, message },
+        code => ApiError::Status { code, message, retry_after: None },
     }
 }
 
@@ -211,8 +238,19 @@ impl Classify for ApiError {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            ApiError::EvictionBlocked { retry_after, .. } => *retry_after,
+            ApiError::EvictionBlocked { retry_after, .. } | ApiError::Status { retry_after, .. } => *retry_after,
             _ => None,
+        }
+    }
+
+    /// A server that answers late, with an error of its own, or with what nobody understands, may have
+    /// done it; so may one whose connection broke.
+    fn nothing_done(&self) -> bool {
+        match self {
+            ApiError::Timeout { .. } | ApiError::Invalid { .. } => false,
+            ApiError::Status { code, .. } => (400..500).contains(code),
+            ApiError::Unreachable { refused, .. } => *refused,
+            _ => true,
         }
     }
 }
@@ -237,7 +275,7 @@ mod tests {
         let odd = answer(Resource::Evictions, 403, &json!({"causes": [{"reason": "DisruptionBudget"}]}));
         assert_eq!((odd.error_type(), odd.http_status()), (ErrorType::EvictionBlocked, Some(403)));
         let busy = answer(Resource::Evictions, 429, &json!({"retryAfterSeconds": 1}));
-        assert_eq!((busy.error_type(), busy.retry_after()), (ErrorType::ApiError, None));
+        assert_eq!((busy.error_type(), busy.retry_after()), (ErrorType::ApiError, Some(Duration::from_secs(1))));
     }
 
     #[test]
@@ -247,6 +285,21 @@ mod tests {
             assert_eq!((conflict.error_type(), conflict.http_status()), (ErrorType::ApiConflict, Some(409)));
         }
         assert_eq!(answer(Resource::Events, 409, &json!({})).error_type(), ErrorType::ApiError);
+    }
+
+    #[test]
+    fn a_refusal_did_nothing_and_an_error_of_the_servers_own_may_have() {
+        for code in [400, 401, 403, 404, 409, 422, 429] {
+            assert!(answer(Resource::PodDeletion, code, &json!({})).nothing_done(), "{code}");
+        }
+        for code in [500, 503, 504] {
+            assert!(!answer(Resource::PodDeletion, code, &json!({})).nothing_done(), "{code}");
+        }
+        let refused = |refused| ApiError::Unreachable { server: String::new(), reason: String::new(), refused };
+        assert!(refused(true).nothing_done() && !refused(false).nothing_done());
+        assert!(!ApiError::Timeout { limit: Duration::ZERO }.nothing_done());
+        let io = |kind| kube::Error::Service(Box::new(std::io::Error::from(kind)));
+        assert!(is_refused(&io(ErrorKind::ConnectionRefused)) && !is_refused(&io(ErrorKind::ConnectionReset)));
     }
 
     #[test]

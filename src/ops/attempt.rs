@@ -38,8 +38,9 @@ pub enum Concluded {
     Done(Said),
     /// There was nothing to do; what the pod's Event says, if it says anything.
     Skipped(Option<Said>),
-    /// It failed, and whoever refused may have asked for a pause.
-    Failed { failure: Failure, retry_after: Option<Duration> },
+    /// It failed; whether it is certain that nothing was done, and whoever refused may have asked for a
+    /// pause.
+    Failed { failure: Failure, nothing_done: bool, retry_after: Option<Duration> },
 }
 
 /// Tries.
@@ -134,7 +135,7 @@ impl Attempt<'_> {
             Err(failure) => {
                 let message = format!("failed to setup redirection: {failure}");
                 say(story, Level::Error, event::REPAIR_FAILED, &message);
-                Concluded::Failed { failure, retry_after: None }
+                Concluded::Failed { failure, nothing_done: false, retry_after: None }
             }
         }
     }
@@ -174,8 +175,11 @@ impl Attempt<'_> {
         change: impl FnOnce(&PodFacts) -> Result<Changed, BoxedError>,
         said: Said,
     ) -> Concluded {
-        let mut retry_after = None;
-        let changed = story.step(step, |_| change(self.pod).inspect_err(|error| retry_after = error.retry_after()));
+        let (mut nothing_done, mut retry_after) = (false, None);
+        let changed = story.step(step, |_| {
+            change(self.pod)
+                .inspect_err(|error| (nothing_done, retry_after) = (error.nothing_done(), error.retry_after()))
+        });
         match changed {
             Ok(Changed::Done) => Concluded::Done(said),
             Ok(Changed::Gone) => {
@@ -183,7 +187,7 @@ impl Attempt<'_> {
                 say(story, Level::Info, event::REPAIR_SKIPPED, &message);
                 Concluded::Skipped(None)
             }
-            Err(failure) => Concluded::Failed { failure, retry_after },
+            Err(failure) => Concluded::Failed { failure, nothing_done, retry_after },
         }
     }
 

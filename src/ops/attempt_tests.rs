@@ -142,7 +142,7 @@ fn a_pod_that_is_gone_is_skipped_and_no_failure() {
 #[test]
 fn a_refusal_fails_the_attempt_and_its_pause_is_handed_on() {
     let ran = run(Mode::Delete, Action::Evict, blocked, &never);
-    let Concluded::Failed { failure, retry_after } = &ran.concluded else { panic!("{:?}", ran.concluded) };
+    let Concluded::Failed { failure, retry_after, .. } = &ran.concluded else { panic!("{:?}", ran.concluded) };
     assert_eq!((failure.step, *retry_after), (Step::RepairEvict, Some(Duration::from_secs(7))));
     assert_eq!(ran.whole(), whole("delete", "fail", Some(ErrorType::EvictionBlocked)));
 }

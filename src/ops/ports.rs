@@ -47,6 +47,10 @@ impl Classify for BoxedError {
         self.0.retry_after()
     }
 
+    fn nothing_done(&self) -> bool {
+        self.0.nothing_done()
+    }
+
     fn code(&self) -> u32 {
         self.0.code()
     }

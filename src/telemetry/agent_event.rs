@@ -179,6 +179,10 @@ agent_events! {
     RepairSuperseded { namespace: String = POD_NAMESPACE, name: String = POD_NAME }
         = "istio_cni.repair.superseded", Debug,
         "{namespace}/{name} is left to the agent that has taken over the socket";
+    /// Not all repairs were over before the agent's time was.
+    RepairIncomplete { pods: usize = REPAIRS_LEFT }
+        = "istio_cni.repair.incomplete", Warn,
+        "{pods} broken pods were still worked on when time ran out: the next agent looks at them anew";
     /// How the node's rules are programmed.
     BackendChosen { backend: String = RULES_BACKEND, cause: String = BACKEND_CAUSE }
         = "istio_cni.backend.chosen", Info, "rules are programmed with {backend}: {cause}";

@@ -211,6 +211,8 @@ keys! {
     REPAIR_CAUSE = "istio_cni.repair.cause";
     /// How many pods may be deleted in a minute.
     REPAIR_LIMIT = "istio_cni.repair.limit";
+    /// How many pods were still worked on when the agent ended.
+    REPAIRS_LEFT = "istio_cni.repair.pods_left";
 
     // A link to another trace.
     /// Where the link was found: `environment` or `annotation`; or what it is to: `install`.

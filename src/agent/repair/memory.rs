@@ -38,8 +38,8 @@ pub enum Next {
     Try { number: u32, in_vain: u32 },
     /// Nothing: that is done.
     Settled,
-    /// Nothing any more: it was repaired so often, in vain.
-    GiveUp { in_vain: u32 },
+    /// No repair any more, it was repaired so often, in vain; whatever else helps, as this attempt.
+    GiveUp { number: u32, in_vain: u32 },
 }
 
 impl Memory {
@@ -49,18 +49,14 @@ impl Memory {
     }
 
     /// What is to be done about this pod.
-    pub fn next(&mut self, uid: &str, found: &Broken) -> Next {
-        let Some(known) = self.pods.get_mut(uid) else { return Next::Try { number: 1, in_vain: 0 } };
+    pub fn next(&self, uid: &str, found: &Broken) -> Next {
+        let Some(known) = self.pods.get(uid) else { return Next::Try { number: 1, in_vain: 0 } };
         let number = known.failures + 1;
         match &known.settled {
             None => Next::Try { number, in_vain: 0 },
             Some(Settled::Repaired { broken, at_ns, times }) if found.is_after(broken, *at_ns) => {
                 let in_vain = *times;
-                if in_vain < MOST_REPAIRS {
-                    return Next::Try { number, in_vain };
-                }
-                known.settled = Some(Settled::Finished);
-                Next::GiveUp { in_vain }
+                if in_vain < MOST_REPAIRS { Next::Try { number, in_vain } } else { Next::GiveUp { number, in_vain } }
             }
             Some(_) => Next::Settled,
         }
@@ -167,7 +163,10 @@ mod tests {
             memory.repaired("u", again, at_ns);
         }
         let last = run(MOST_REPAIRS + 1);
-        assert_eq!(memory.next("u", &last), Next::GiveUp { in_vain: MOST_REPAIRS });
+        assert_eq!(memory.next("u", &last), Next::GiveUp { number: 1, in_vain: MOST_REPAIRS });
+        memory.failed("u");
+        assert_eq!(memory.next("u", &last), Next::GiveUp { number: 2, in_vain: MOST_REPAIRS }, "nothing came of it");
+        memory.finished("u");
         assert_eq!(memory.next("u", &run(MOST_REPAIRS + 2)), Next::Settled, "it was told once");
     }
 

@@ -13,12 +13,14 @@ use super::readiness::Condition;
 use super::site::NodeSite;
 use crate::domain::identity::TraceLink;
 use crate::domain::pod::{PodFacts, PodRef};
-use crate::domain::repair::{Mode, Policy};
+use crate::domain::repair::{Broken, Mode, Policy};
+use crate::domain::step::ErrorType;
 use crate::k8s::cache::{Listener, PodCache, Seen};
 use crate::k8s::events::Events;
 use crate::k8s::pod_changes::BlockingChanges;
 use crate::telemetry::agent_event::AgentEvent;
 use crate::telemetry::pipeline::Telemetry;
+use crate::wire::termination;
 use brake::Brake;
 use memory::Memory;
 use queue::{Key, Queue};
@@ -117,13 +119,18 @@ impl Found {
     }
 
     fn look(&self, pod: &PodFacts) {
-        if self.settings.detector.look(pod, &self.node).is_some() {
+        if self.broken(pod).is_some() {
             let (namespace, name, uid) = (pod.namespace.clone(), pod.name.clone(), pod.uid.clone());
             self.lock().queue.offer(Key { namespace, name, uid });
             self.bell.notify_one();
         } else if self.lock().queue.hurry(&pod.uid) {
             self.bell.notify_one();
         }
+    }
+
+    /// How the pod is broken, if it is.
+    fn broken(&self, pod: &PodFacts) -> Option<Broken> {
+        self.settings.detector.look(pod, &self.node, says_not_redirected)
     }
 
     /// Who waits for it finds that out soon; else it is forgotten.
@@ -142,6 +149,12 @@ impl Found {
     }
 }
 
+/// Whether this is the validator's termination message, and says that the redirection is missing.
+fn says_not_redirected(message: &str) -> bool {
+    let found = termination::decode(message.as_bytes()).ok().and_then(|validation| validation.failure);
+    found.is_some_and(|failure| failure.error_type == ErrorType::RedirectMissing)
+}
+
 impl Repair {
     /// Ready to begin.
     pub fn new(found: Arc<Found>, cache: Arc<PodCache>, telemetry: Telemetry, hands: Hands) -> Arc<Repair> {
@@ -155,24 +168,37 @@ impl Repair {
     /// Works for ever.
     pub async fn run(self: Arc<Self>) -> Result<(), Infallible> {
         loop {
-            let Ok(room) = self.room.clone().acquire_owned().await else { return std::future::pending().await };
+            // The room comes second: whoever waits for the end counts what is taken of it.
             let key = self.next().await;
+            let Ok(room) = self.room.clone().acquire_owned().await else { return std::future::pending().await };
             let repair = self.clone();
             // Nobody waits for it but the room.
             drop(tokio::task::spawn_blocking(move || {
                 let after = repair.work(&key);
                 repair.found.lock().queue.back(&key, after, Instant::now());
+                repair.forget_gone(&key);
                 repair.found.bell.notify_one();
                 drop(room);
             }));
         }
     }
 
-    /// Waits until no pod is worked on, but not for long; no work is begun any more.
-    pub async fn drained(&self, limit: Duration) {
+    /// Waits until no pod is worked on, but not for long; no work is begun any more. How many are worked
+    /// on still.
+    pub async fn drained(&self, limit: Duration) -> usize {
         let all = u32::try_from(AT_ONCE).unwrap_or(u32::MAX);
         if let Ok(Ok(room)) = timeout(limit, self.room.acquire_many(all)).await {
             room.forget();
+            return 0;
+        }
+        AT_ONCE - self.room.available_permits().min(AT_ONCE)
+    }
+
+    /// What was learnt of a pod that went while it was worked on would stay for ever. It is out of the
+    /// queue by now, or in it once more, so whoever hears later that it is gone finds what there is.
+    fn forget_gone(&self, key: &Key) {
+        if self.cache.named(&key.namespace, &key.name).is_none_or(|pod| pod.uid != key.uid) {
+            self.found.lock().memory.gone(&key.uid);
         }
     }
 

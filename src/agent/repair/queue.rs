@@ -37,9 +37,10 @@ enum Place {
     Ready {
         turn: u64,
     },
-    /// Somebody works on it, and whether there was news meanwhile.
+    /// Somebody works on it; whether there was news meanwhile, and whether it is gone or well again.
     Busy {
         news: bool,
+        over: bool,
     },
     /// Waits until then, or, if it is prompt, until there is news.
     Later {
@@ -65,7 +66,7 @@ impl Queue {
         let full = self.pods.len() >= MOST;
         match self.pods.get_mut(&key.uid) {
             Some(entry) => match &mut entry.place {
-                Place::Busy { news } => *news = true,
+                Place::Busy { news, .. } => *news = true,
                 Place::Later { prompt: true, .. } => entry.place = ready,
                 Place::Later { .. } | Place::Ready { .. } => {}
             },
@@ -79,8 +80,10 @@ impl Queue {
     pub fn hurry(&mut self, uid: &str) -> bool {
         self.count += 1;
         let Some(entry) = self.pods.get_mut(uid) else { return false };
-        if let Place::Later { .. } = entry.place {
-            entry.place = Place::Ready { turn: self.count };
+        match &mut entry.place {
+            Place::Later { .. } => entry.place = Place::Ready { turn: self.count },
+            Place::Busy { over, .. } => *over = true,
+            Place::Ready { .. } => {}
         }
         true
     }
@@ -95,7 +98,7 @@ impl Queue {
         };
         let next = self.pods.values_mut().filter_map(|entry| Some((turn(entry.place)?, entry)));
         if let Some((_, entry)) = next.min_by_key(|(turn, _)| *turn) {
-            entry.place = Place::Busy { news: false };
+            entry.place = Place::Busy { news: false, over: false };
             return Ok(entry.key.clone());
         }
         let due = |entry: &Entry| match entry.place {
@@ -108,13 +111,17 @@ impl Queue {
     /// Puts a pod back that was worked on.
     pub fn back(&mut self, key: &Key, after: After, now: Instant) {
         let Some(entry) = self.pods.get_mut(&key.uid) else { return };
-        let news = entry.place == Place::Busy { news: true };
+        let (news, over) = match entry.place {
+            Place::Busy { news, over } => (news, over),
+            _ => (false, false),
+        };
         self.count += 1;
         let ready = Place::Ready { turn: self.count };
         match after {
             After::Done if news => entry.place = ready,
             After::Done => _ = self.pods.remove(&key.uid),
             After::Again { prompt: true, .. } if news => entry.place = ready,
+            After::Again { .. } if over => entry.place = ready,
             After::Again { pause, prompt } => entry.place = Place::Later { due: now + pause, prompt },
         }
     }
@@ -188,6 +195,22 @@ mod tests {
             queue.offer(key(uid));
             queue.back(&key(uid), After::Again { pause: SECOND, prompt }, now);
             assert_eq!(taken(&mut queue, now).as_deref(), next);
+        }
+    }
+
+    #[test]
+    fn a_pod_that_goes_or_recovers_during_the_work_does_not_wait_for_another_attempt() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        for prompt in [false, true] {
+            queue.offer(key("a"));
+            queue.next(now).unwrap();
+            assert!(queue.hurry("a"));
+            queue.back(&key("a"), After::Again { pause: SECOND, prompt }, now);
+            assert_eq!(taken(&mut queue, now).as_deref(), Some("a"));
+            assert!(queue.hurry("a"));
+            queue.back(&key("a"), After::Done, now);
+            assert_eq!(queue.next(now), Err(None), "there is nothing more to be done about it");
+            assert!(!queue.hurry("a"));
         }
     }
 

@@ -9,7 +9,7 @@ use crate::domain::failure::Failure;
 use crate::domain::identity::TraceId;
 use crate::domain::notice::{Notice, ObjectRef, REPAIR, Severity};
 use crate::domain::pod::PodFacts;
-use crate::domain::repair::{Action, Broken, Mode, Why};
+use crate::domain::repair::{Action, Broken, Mode};
 use crate::domain::repair_words::{Said, notice};
 use crate::domain::step::ErrorType;
 use crate::ops::attempt::{Attempt, Concluded, attempt, held, unneeded};
@@ -29,6 +29,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const BLOCKED_PAUSE: Duration = Duration::from_secs(10);
 /// The longest of those.
 const LONGEST_BLOCKED: Duration = Duration::from_secs(300);
+/// The longest pause that a server may ask for after any other refusal.
+const LONGEST_ASKED: Duration = Duration::from_secs(300);
+/// The pause after so many failures that it is left until there is news, if there is none.
+const EXHAUSTED_PAUSE: Duration = Duration::from_secs(300);
 
 /// One turn of one pod.
 pub(super) struct Turn<'a> {
@@ -49,12 +53,12 @@ impl Repair {
             return After::Done;
         }
         let known = self.cache.named(&key.namespace, &key.name).filter(|pod| pod.uid == key.uid);
-        let broken = known.as_ref().and_then(|pod| self.found.settings.detector.look(pod, &self.found.node));
+        let broken = known.as_ref().and_then(|pod| self.found.broken(pod));
         let mut state = self.found.lock();
         let drifted = state.drifted.remove(&key.uid);
         let repaired = broken.as_ref().is_none_or(|broken| state.memory.is_repaired(&key.uid, broken));
         drop(state);
-        let after = match (&known, broken, drifted) {
+        match (&known, broken, drifted) {
             // Also a pod whose validation has yet to run again may lose its rules after their repair.
             (Some(pod), _, Some(cause)) if repaired && !pod.status.deleting => self.drifted(pod, &cause),
             (Some(pod), Some(broken), _) => self.turn(pod, broken),
@@ -63,12 +67,7 @@ impl Repair {
                 let (namespace, name, uid) = (key.namespace.clone(), key.name.clone(), key.uid.clone());
                 self.not_needed(&PodFacts { namespace, name, uid, ..PodFacts::default() }, "it is gone")
             }
-        };
-        // What is learnt of a pod that went meanwhile would stay for ever.
-        if self.cache.named(&key.namespace, &key.name).is_none_or(|pod| pod.uid != key.uid) {
-            self.found.lock().memory.gone(&key.uid);
         }
-        after
     }
 
     /// The pod was found broken, and is not any more.
@@ -86,11 +85,16 @@ impl Repair {
     }
 
     fn turn(&self, pod: &PodFacts, broken: Broken) -> After {
-        let (mode, action) = self.found.policy.action(pod, &broken);
+        let (mut mode, mut action) = self.found.policy.action(pod, &broken);
         let next = self.found.lock().memory.next(&pod.uid, &broken);
-        let (number, in_vain, action) = match next {
-            Next::Try { number, in_vain } => (number, in_vain, action),
-            Next::GiveUp { in_vain } => (1, in_vain, Action::Leave(Why::InVain)),
+        let (number, in_vain) = match next {
+            Next::Try { number, in_vain } => (number, in_vain),
+            Next::GiveUp { number, in_vain } => {
+                if action == Action::Restore {
+                    (mode, action) = self.found.policy.last_resort(pod);
+                }
+                (number, in_vain)
+            }
             Next::Settled => {
                 self.telling(pod, mode, |turn| {
                     turn.say(Level::Debug, "Skipping pod, already repaired");
@@ -180,11 +184,13 @@ impl Repair {
                 state.memory.finished(uid);
                 return After::Done;
             }
-            Concluded::Failed { failure, retry_after } => (failure, *retry_after),
+            Concluded::Failed { failure, nothing_done, retry_after } => {
+                if *nothing_done && matches!(action, Action::Delete | Action::Evict) {
+                    state.brake.give_back();
+                }
+                (failure, *retry_after)
+            }
         };
-        if is_refusal(failure.error_type) {
-            state.brake.give_back();
-        }
         if failure.error_type == ErrorType::EvictionBlocked {
             let times = state.memory.blocked(uid);
             let first = retry_after.unwrap_or(BLOCKED_PAUSE);
@@ -193,7 +199,7 @@ impl Repair {
         }
         let failed = if is_final(failure) { None } else { state.memory.failed(uid) };
         drop(state);
-        turn.again(failed, failure)
+        turn.again(failed, failure, retry_after)
     }
 
     /// Runs something as the pod's story, and hands on what was told: to the collector, to the log,
@@ -226,34 +232,70 @@ impl Turn<'_> {
     }
 
     /// After a failure: says, in the reference's words, whether there is another attempt.
-    fn again(&self, failed: Option<u32>, failure: &Failure) -> After {
+    fn again(&self, failed: Option<u32>, failure: &Failure, asked: Option<Duration>) -> After {
         let key = format!("{}/{}", self.pod.namespace, self.pod.name);
-        let (text, after) = match failed {
-            Some(count) => {
-                let pause = FIRST_PAUSE.saturating_mul(1 << (2 * (count - 1)).min(10)).min(LONGEST_PAUSE);
-                // Once the watch has brought what the conflict was about, there is no need to wait.
-                let prompt = failure.error_type == ErrorType::ApiConflict;
-                (
-                    format!("error handling {key}, retrying (retry count: {count}): {failure}"),
-                    After::Again { pause, prompt },
-                )
-            }
-            None => (format!("error handling {key}, and retry budget exceeded: {failure}"), After::Done),
+        let text = match failed {
+            Some(count) => format!("error handling {key}, retrying (retry count: {count}): {failure}"),
+            None => format!("error handling {key}, and retry budget exceeded: {failure}"),
         };
         self.story.log(Level::Error, event::REPAIR_FAILED, &text, Vec::new());
-        after
+        after_failure(failed, failure, asked)
     }
 }
 
-/// Whether the API server has said that it did nothing.
-fn is_refusal(error: ErrorType) -> bool {
-    matches!(
-        error,
-        ErrorType::ApiConflict | ErrorType::EvictionBlocked | ErrorType::ApiForbidden | ErrorType::ApiUnauthorized
-    )
+/// What happens after a failure, of which there were so many in a row, or too many by now; whoever
+/// refused may have asked for a pause.
+fn after_failure(failed: Option<u32>, failure: &Failure, asked: Option<Duration>) -> After {
+    let at_least = asked.unwrap_or_default().min(LONGEST_ASKED);
+    match failed {
+        Some(count) => {
+            let pause = FIRST_PAUSE.saturating_mul(1 << (2 * (count - 1)).min(10)).min(LONGEST_PAUSE);
+            // Once the watch has brought what the conflict was about, there is no need to wait.
+            let prompt = failure.error_type == ErrorType::ApiConflict;
+            After::Again { pause: pause.max(at_least), prompt }
+        }
+        None if is_final(failure) => After::Done,
+        // A pod whose validation never runs again has no news any more.
+        None => After::Again { pause: EXHAUSTED_PAUSE, prompt: true },
+    }
 }
 
 /// Whether no further attempt can help: somebody has to change the pod or a setting.
 fn is_final(failure: &Failure) -> bool {
     matches!(failure.error_type, ErrorType::AnnotationInvalid | ErrorType::EnvironmentInvalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::failure::CODE_ISTIO;
+    use crate::domain::step::Step;
+
+    fn after(failed: Option<u32>, error_type: ErrorType, asked: u64) -> After {
+        let (step, code, message) = (Step::RepairDelete, CODE_ISTIO, String::new());
+        let failure = Failure { step, error_type, code, message, retryable: true };
+        after_failure(failed, &failure, (asked > 0).then(|| Duration::from_secs(asked)))
+    }
+
+    fn later(millis: u64, prompt: bool) -> After {
+        After::Again { pause: Duration::from_millis(millis), prompt }
+    }
+
+    #[test]
+    fn pauses_grow_and_are_never_shorter_than_the_server_asks() {
+        assert_eq!(
+            [1, 2, 3, 9].map(|count| after(Some(count), ErrorType::ApiError, 0)),
+            [250, 1000, 4000, 60_000].map(|millis| later(millis, false))
+        );
+        assert_eq!(after(Some(1), ErrorType::ApiError, 7), later(7000, false));
+        assert_eq!(after(Some(9), ErrorType::ApiError, 7), later(60_000, false));
+        assert_eq!(after(Some(1), ErrorType::ApiError, 1 << 40), later(300_000, false));
+        assert_eq!(after(Some(1), ErrorType::ApiConflict, 0), later(250, true));
+    }
+
+    #[test]
+    fn whoever_failed_too_often_is_tried_again_after_a_long_pause_or_at_once_when_there_is_news() {
+        assert_eq!(after(None, ErrorType::ApiForbidden, 0), later(300_000, true));
+        assert_eq!(after(None, ErrorType::AnnotationInvalid, 0), After::Done, "only a change can help");
+    }
 }
