@@ -229,7 +229,7 @@ fn rules_for_another_user_do_not_catch_this_one() {
         return;
     }
     let wire = pod(Way::Nftables, Addresses::V4, &settings());
-    let found = Validator::of_proxy(&SOON).as_user(1000).run(&wire.pod);
+    let found = Validator::of_proxy(&SOON).run_by(1000).run(&wire.pod);
     let (kind, message) = found.failed();
     assert_eq!(kind, "redirect_missing");
     let told = "the probes are of user 1000, and user 1337 is the proxy; run this as user 1337";

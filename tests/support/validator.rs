@@ -86,7 +86,7 @@ impl Validator {
     }
 
     /// Only where there are other users.
-    pub fn as_user(self, uid: u32) -> Validator {
+    pub fn run_by(self, uid: u32) -> Validator {
         Validator { uid, ..self }
     }
 
