@@ -15,13 +15,20 @@ mod told;
 #[path = "trace/world.rs"]
 mod world;
 
-use node::{Sandbox, broken, name, trace};
+use istio_cni_otel::domain::ruleset::Family;
+use istio_cni_otel::domain::step::ErrorType;
+use istio_cni_otel::domain::validation::{AttemptError, FamilyResult, Validation, ValidationFailure};
+use istio_cni_otel::wire::termination;
+use node::{Sandbox, broken, name, pod, trace, uid};
 use otlp::{Speaks, hex};
+use serde_json::{Value, json};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use support::agent::Agent;
 use support::api::Fault;
+use support::eventually;
 use support::layout::Layout;
 use told::Told;
-use world::{World, same};
+use world::{World, args, same};
 
 /// What an audit says is another test's.
 const NO_AUDIT: (&str, &str) = ("AUDIT_INTERVAL", "0");
@@ -155,6 +162,115 @@ repair.pod (agent) error.type=repair_limit istio_cni.repair.attempt=1 istio_cni.
 error istio_cni.validation.failed (agent, pod.init istio-validation) container.id=containerd://1 istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126 | istio-validation of pod shop/{name} failed, as in a pod that was set up before the node was ready: its probes were not redirected (exit code 126)
 warn istio_cni.repair.skipped (agent, repair.pod) | shop/{name} is left for now: the limit of 1 deletions per minute (REPAIR_LIMIT_PER_MINUTE) is reached: it is deleted when there is room again; look at the installation on this node, so many pods do not break otherwise
 -- {name} shop 11111111-2222-4333-8444-{number:012}
+"#
+        ),
+    );
+}
+
+/// The next whole second of the clock, once it has begun: what the API says of a run has whole seconds.
+fn next_second() -> u64 {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let before = now();
+    eventually("the next second", || Some(now()).filter(|now| *now > before))
+}
+
+/// How a run of the validator ended that began with this second.
+fn ended(second: u64, passed: bool) -> Value {
+    let at = |us: u64| second * 1_000_000_000 + us * 1000;
+    let mut family = FamilyResult::new(Family::V4, at(20));
+    (family.attempts, family.passed, family.end_ns) = (1, passed, at(50));
+    let failure = (!passed).then(|| {
+        family.failed(AttemptError::TimedOut, "no answer", at(40));
+        ValidationFailure { error_type: ErrorType::RedirectMissing, message: "validation timeout".into() }
+    });
+    let (start_ns, listened_ns, end_ns) = (at(10), at(20), at(60));
+    let validation = Validation { start_ns, listened_ns, end_ns, families: vec![family], failure, told: None };
+    let message = String::from_utf8(termination::encode(&validation)).unwrap();
+    let time = |second| {
+        let time = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second));
+        let [_, day, month, year, clock, _] = time.split(' ').collect::<Vec<_>>()[..] else { panic!("{time}") };
+        let months = "JanFebMarAprMayJunJulAugSepOctNovDec";
+        format!("{year}-{:02}-{day}T{clock}Z", months.find(month).unwrap() / 3 + 1)
+    };
+    let (code, reason) = if passed { (0, "Completed") } else { (126, "Error") };
+    json!({"terminated": {"exitCode": code, "reason": reason, "message": message, "startedAt": time(second),
+        "finishedAt": time(second + 1), "containerID": if passed { "containerd://second" } else { "containerd://first" }}})
+}
+
+/// A pod with these states of its validation.
+fn validated(number: node::Number, restarts: u32, state: &Value, last: &Value) -> Value {
+    let mut pod = pod(number);
+    pod["status"]["initContainerStatuses"] =
+        json!([{"name": "istio-validation", "restartCount": restarts, "state": state, "lastState": last}]);
+    pod
+}
+
+#[test]
+fn the_whole_life_of_a_pod_that_broke_and_was_repaired_is_one_trace() {
+    let pod_args = args(&name(5005), &uid(5005));
+    let mut world = World::new(Speaks::Grpc, &[]).call_with(|node| node.env("CNI_ARGS", &pod_args));
+    let layout = Layout::with_primary();
+    let mut agent = start(&world, &layout, &[("REPAIR_REPAIR_PODS", "true"), ("REDIRECT_BACKEND", "nftables")]);
+    agent.wait_for("ms after the start");
+    let sandbox = Sandbox::new(5005);
+    world.calls(sandbox.path(), "NETNS");
+    // The API server does not know the pod yet: its ADD fails, and it goes on without its rules.
+    let (code, message) = world.node.call("ADD", &sandbox.path()).error();
+    assert_eq!(code, 999);
+    assert!(!sandbox.has_rules());
+    let failed = ended(next_second(), false);
+    let waiting = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+    world.api.put(&validated(5005, 1, &waiting, &failed));
+    agent.wait_for("pod repaired");
+    assert!(sandbox.has_rules());
+    world.api.put(&validated(5005, 1, &ended(next_second(), true), &failed));
+    agent.wait_for_metric("istio_cni_validations_total{result=\"passed\"}", 1.0);
+    world.agent = Some(agent);
+    let told = world.told().with_error(&message, &trace(5005));
+    is_registered(&told);
+    let link = link(&told);
+    same(
+        &told.story(&trace(5005)),
+        &format!(
+            r#"
+cni.add (plugin) container.id=cafe error.type=pod_not_found istio_cni.command=add istio_cni.netns=NETNS istio_cni.outcome=failed istio_cni.path=agent istio_cni.reason=pod_not_found network.interface.name=eth0
+  ! THE ERROR
+  config.parse (plugin)
+  netns.open (plugin)
+  agent.call (plugin) istio_cni.agent.presence=answered istio_cni.reason=pod_not_found
+    pod.lookup (agent) error.type=pod_not_found istio_cni.pod.attempts=3 istio_cni.pod.source=api
+      ! THE ERROR
+pod.init istio-validation (agent) container.id=containerd://first error.type=redirect_missing istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
+  ! validation timeout
+  validate (agent) error.type=redirect_missing
+    ! validation timeout
+    validate.listen (agent)
+    validate.connect (agent) error.type=redirect_missing istio_cni.validation.attempts=1 network.type=ipv4
+      ! validation timeout
+repair.pod (agent) istio_cni.repair.attempt=1 istio_cni.repair.cause=init container istio-validation ended with exit code 126 (Error), restarts: 1 istio_cni.repair.mode=repair istio_cni.repair.result=success
+  {link}
+  repair.netns (agent) istio_cni.netns.source=proc istio_cni.netns=NETNS
+  rules.build (agent) istio_cni.rules.count=20 istio_cni.rules.ipv6=false
+  rules.apply (agent) istio_cni.rules.backend=nftables istio_cni.rules.changed=true
+  rules.verify (agent) istio_cni.rules.backend=nftables istio_cni.rules.differences=0
+pod.init istio-validation (agent) container.id=containerd://second istio_cni.validation.result=passed k8s.container.name=istio-validation k8s.container.restart_count=1 process.exit.code=0
+  validate (agent)
+    validate.listen (agent)
+    validate.connect (agent) istio_cni.validation.attempts=1 network.type=ipv4
+--
+error istio_cni.step.failed (agent, pod.lookup) error.type=pod_not_found istio_cni.step=pod.lookup | pod.lookup failed after TIME: THE ERROR
+error istio_cni.request.progress (plugin, cni.add) | istio-cni cmdAdd error: THE ERROR; step pod.lookup, trace 11111111222243338444000000005005
+error istio_cni.request.failed (plugin, cni.add) error.type=pod_not_found | istio-cni failed with: THE ERROR; step pod.lookup, trace 11111111222243338444000000005005
+warn istio_cni.validation.attempt_failed (agent, validate.connect) istio_cni.validation.attempts=1 istio_cni.validation.error=timed_out network.type=ipv4 | no answer
+error istio_cni.validation.failed (agent, pod.init istio-validation) container.id=containerd://first istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126 | istio-validation of pod shop/web-5005 failed, as in a pod that was set up before the node was ready: validation timeout
+info istio_cni.repair.progress (agent, repair.pod) | Repairing pod...
+debug istio_cni.step.done (agent, repair.netns) istio_cni.step=repair.netns | repair.netns done in TIME
+debug istio_cni.step.done (agent, rules.build) istio_cni.step=rules.build | rules.build done in TIME
+debug istio_cni.step.done (agent, rules.apply) istio_cni.step=rules.apply | rules.apply done in TIME
+debug istio_cni.step.done (agent, rules.verify) istio_cni.step=rules.verify | rules.verify done in TIME
+info istio_cni.repair.done (agent, repair.pod) | pod repaired: its rules were read back and are now as they should be
+info istio_cni.validation.passed (agent, pod.init istio-validation) container.id=containerd://second istio_cni.validation.result=passed k8s.container.name=istio-validation k8s.container.restart_count=1 process.exit.code=0 | istio-validation of pod shop/web-5005 found its traffic redirected
+-- web-5005 shop 11111111-2222-4333-8444-000000005005
 "#
         ),
     );
