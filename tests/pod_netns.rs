@@ -152,6 +152,31 @@ fn the_hosts_own_namespace_is_never_given() {
 }
 
 #[test]
+fn where_the_hosts_namespace_cannot_be_told_nothing_is_given() {
+    let (recorded, namespace, pod) = (Recorded::new(), with_address("10.1.0.5"), meshed(&["10.1.0.5"]));
+    let process = Sandboxed::start(&namespace);
+    let first = recorded.proc.entry(1);
+    fs::create_dir_all(first.join("ns")).unwrap();
+    // There, and not to be looked at.
+    symlink("net", first.join("ns/net")).unwrap();
+    recorded.proc.show(process.pid());
+    recorded.keep(&pod, &format!("/proc/{}/ns/net", process.pid()), id(&namespace));
+    let error = recorded.find(&pod).unwrap_err();
+    assert_eq!(error.error_type(), ErrorType::PermissionDenied, "{error}");
+    assert!(error.to_string().contains("/1; give the agent the capability SYS_PTRACE"), "{error}");
+    // Anybody may see what the first process' network is.
+    let host = with_address("10.1.0.5");
+    let (init, daemon) = (Sandboxed::start(&host), Sandboxed::start(&host));
+    symlink(format!("/proc/{}/net", init.pid()), first.join("net")).unwrap();
+    recorded.proc.show(daemon.pid());
+    let found = recorded.find(&pod).unwrap();
+    assert_eq!((id(&found.netns), found.source), (id(&namespace), "recorded"));
+    recorded.keep(&pod, &format!("/proc/{}/ns/net", daemon.pid()), id(&host));
+    let found = recorded.find(&pod).unwrap();
+    assert_eq!((id(&found.netns), found.source), (id(&namespace), "proc"), "the host's is not believed");
+}
+
+#[test]
 fn a_pod_with_host_network_or_without_address_is_refused_at_once() {
     let proc = Proc::new();
     let mut pod = meshed(&["10.1.0.5"]);
@@ -317,6 +342,18 @@ fn a_recorded_path_of_a_process_is_believed_only_where_the_address_is() {
     assert_eq!(recorded.find(&pod).unwrap().source, "recorded");
     namespace.ip("addr del 10.1.0.5/32 dev lo");
     assert_eq!(recorded.find(&pod).unwrap_err().error_type(), ErrorType::NetnsMissing);
+}
+
+#[test]
+fn a_recorded_path_is_believed_only_where_a_known_address_is() {
+    let (recorded, namespace) = (Recorded::new(), with_address("10.1.0.5"));
+    let path = recorded.directory.path().join("cni-1");
+    mount_at(&namespace, &path);
+    let pod = meshed(&["10.1.0.5"]);
+    recorded.keep(&pod, path.to_str().unwrap(), id(&namespace));
+    assert_eq!(recorded.find(&pod).unwrap().source, "recorded");
+    let other = meshed(&["10.1.0.6"]);
+    assert_eq!(recorded.find(&other).unwrap_err().error_type(), ErrorType::NetnsMissing);
 }
 
 #[test]

@@ -46,6 +46,12 @@ pub enum NetnsError {
         .path.display()
     )]
     Host { path: PathBuf },
+    /// It may be the node's own, for all that is known.
+    #[error(
+        "whether {} is the host's own network namespace cannot be told, because /proc/1 may not be looked at; rules in the host's would redirect the whole node; give this process the capability SYS_PTRACE in the host's user namespace",
+        .path.display()
+    )]
+    HostUnknown { path: PathBuf, source: Errno },
     /// It cannot be opened.
     #[error("cannot open the network namespace {}: check that the plugin runs as root and sees the host's files", .path.display())]
     Open { path: PathBuf, source: Errno },
@@ -66,6 +72,7 @@ impl Classify for NetnsError {
             NetnsError::Missing { .. } => ErrorType::NetnsMissing,
             NetnsError::NotNamespace { .. } | NetnsError::NotNetwork { .. } => ErrorType::NetnsInvalid,
             NetnsError::Host { .. } => ErrorType::NetnsHost,
+            NetnsError::HostUnknown { .. } => ErrorType::PermissionDenied,
             NetnsError::Open { source, .. } | NetnsError::Enter { source } => match source {
                 Errno::EPERM | Errno::EACCES => ErrorType::PermissionDenied,
                 _ => ErrorType::NetnsInvalid,
@@ -120,18 +127,44 @@ pub fn check(netns: BorrowedFd<'_>, path: &Path, own: OwnNamespace) -> Result<()
         Err(_) if kind == NSFS_MAGIC => {}
         Err(_) => return Err(NetnsError::NotNamespace { path: path.to_owned() }),
     }
-    if own == OwnNamespace::Refused && is_own(&fstat(netns).map_err(unusable)?) {
+    if own == OwnNamespace::Refused && is_own(netns, path)? {
         return Err(NetnsError::Host { path: path.to_owned() });
     }
     Ok(())
 }
 
-/// Whether it is this process' namespace or, where that may be looked at, the first process'.
-fn is_own(netns: &FileStat) -> bool {
-    ["/proc/self/ns/net", "/proc/1/ns/net"]
-        .into_iter()
-        .filter_map(|path| stat(path).ok())
-        .any(|own| (own.st_dev, own.st_ino) == (netns.st_dev, netns.st_ino))
+/// Whether it is this process' namespace or the first process', where there is one to be seen.
+fn is_own(netns: BorrowedFd<'_>, path: &Path) -> Result<bool, NetnsError> {
+    let unusable = |source| NetnsError::Open { path: path.to_owned(), source };
+    let this = fstat(netns).map_err(unusable)?;
+    let is_it = |other: &FileStat| (other.st_dev, other.st_ino) == (this.st_dev, this.st_ino);
+    if stat("/proc/self/ns/net").is_ok_and(|own| is_it(&own)) {
+        return Ok(true);
+    }
+    match stat("/proc/1/ns/net") {
+        Ok(first) => Ok(is_it(&first)),
+        Err(Errno::ENOENT | Errno::ESRCH | Errno::ENOTDIR) => Ok(false),
+        Err(source) => {
+            let unknown = |_| NetnsError::HostUnknown { path: path.to_owned(), source };
+            let first = mark(Path::new("/proc/1")).map_err(unknown)?;
+            if mark(Path::new("/proc/self")) == Ok(first) {
+                return Ok(false);
+            }
+            Ok(mark_of(netns)?.map_err(unknown)? == first)
+        }
+    }
+}
+
+/// A number that the network namespace of this process (`/proc/17`) has and no other one. Unlike the
+/// namespace's own file, anybody may read it: it is the inode of a file about the network, and the
+/// kernel makes those for each namespace anew.
+pub fn mark(process: &Path) -> Result<u64, Errno> {
+    stat(&process.join("net/dev")).map(|found| found.st_ino)
+}
+
+/// The mark of an open namespace, which is entered for it.
+pub fn mark_of(netns: BorrowedFd<'_>) -> Result<Result<u64, Errno>, NetnsError> {
+    enter(netns, || mark(Path::new("/proc/thread-self")))
 }
 
 /// Runs `work` on a fresh thread inside the namespace, and waits for it.

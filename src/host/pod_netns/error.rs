@@ -27,6 +27,12 @@ pub enum PodNetnsError {
         .proc.display(), listed(.addresses), .proc.display()
     )]
     Missing { pod: String, proc: PathBuf, looked_at: usize, addresses: Vec<IpAddr> },
+    /// The host's own may not be known again.
+    #[error(
+        "failed to find network namespace of pod {pod}: which one is the host's, where rules would redirect the whole node, cannot be told from {}/1; give the agent the capability SYS_PTRACE in the host's user namespace",
+        .proc.display()
+    )]
+    HostUnknown { pod: String, proc: PathBuf, source: io::Error },
     /// Some namespaces could not be looked into; the pod's may be among them.
     #[error(
         "failed to find network namespace of pod {pod}: {refused} could not be entered, and none of the other {looked_at} has the address {}; the capabilities SYS_ADMIN and SYS_PTRACE in the host's user namespace are needed",
@@ -54,6 +60,10 @@ pub enum PodNetnsError {
 }
 
 impl PodNetnsError {
+    pub(super) fn host_unknown(pod: &PodFacts, proc: &Path, source: io::Error) -> PodNetnsError {
+        PodNetnsError::HostUnknown { pod: name(pod), proc: proc.to_owned(), source }
+    }
+
     pub(super) fn proc(pod: &PodFacts, proc: &Path, source: io::Error) -> PodNetnsError {
         PodNetnsError::Proc { pod: name(pod), proc: proc.to_owned(), source }
     }
@@ -65,7 +75,7 @@ impl Classify for PodNetnsError {
             PodNetnsError::HostNetwork { .. } => ErrorType::NetnsHost,
             PodNetnsError::NoAddress { .. } => ErrorType::AddressMissing,
             PodNetnsError::Missing { .. } | PodNetnsError::TakenOver { .. } => ErrorType::NetnsMissing,
-            PodNetnsError::Refused { .. } => ErrorType::PermissionDenied,
+            PodNetnsError::HostUnknown { .. } | PodNetnsError::Refused { .. } => ErrorType::PermissionDenied,
             PodNetnsError::Ambiguous { .. } => ErrorType::NetnsInvalid,
             PodNetnsError::Proc { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 ErrorType::PermissionDenied

@@ -5,6 +5,7 @@
 mod choice;
 mod error;
 mod identity;
+mod own;
 mod process;
 mod record;
 mod recorded;
@@ -18,6 +19,7 @@ use crate::domain::pod::PodFacts;
 use crate::ops::ports::{BoxedError, FoundNamespace, PodNamespaces};
 use choice::{Choice, choose};
 use error::name;
+use own::Own;
 use recorded::open_recorded;
 use scan::{Scan, reopen};
 use std::net::IpAddr;
@@ -43,7 +45,7 @@ pub struct PodNetns {
 
 impl PodNetns {
     /// Looks into `records`, then below `proc`, the host's `/proc`. `tell` hears of records that are
-    /// none, each once.
+    /// none, each once, and of those that cannot be read.
     pub fn new(proc: PathBuf, records: Records, tell: impl Fn(&RecordError) + Send + Sync + 'static) -> PodNetns {
         PodNetns { proc, records, tell: Box::new(tell), last: Mutex::default() }
     }
@@ -60,9 +62,10 @@ impl PodNetns {
         }
         let addresses: Vec<IpAddr> =
             pod.status.addresses.iter().copied().filter(|address| tells_apart(*address)).collect();
+        let own = Own::of_host(&self.proc).map_err(|source| PodNetnsError::host_unknown(pod, &self.proc, source))?;
         let record = self.record(pod);
         if let Some(record) = &record
-            && let Some(netns) = open_recorded(record, &addresses, &self.proc)
+            && let Some(netns) = open_recorded(record, &addresses, &self.proc, &own)
         {
             let (path, outbound) = (record.netns.display().to_string(), Some(record.outbound.clone()));
             return Ok(FoundNamespace { netns, path, source: "recorded", outbound });
@@ -70,24 +73,27 @@ impl PodNetns {
         if addresses.is_empty() {
             return Err(PodNetnsError::NoAddress { pod: name(pod) });
         }
-        let found = self.seen(pod, &addresses)?;
+        let found = self.seen(pod, &addresses, &own)?;
         Ok(FoundNamespace { outbound: record.map(|record| record.outbound), ..found })
     }
 
-    /// What was recorded of the pod; what cannot be used is told and taken away.
+    /// What was recorded of the pod. What is no record of it is told and taken away; one that cannot
+    /// be read now may be read later.
     fn record(&self, pod: &PodFacts) -> Option<Record> {
         self.records.of(&pod.uid).unwrap_or_else(|error| {
             (self.tell)(&error);
-            self.records.discard(&pod.uid);
+            if error.is_no_record() {
+                self.records.discard(&pod.uid);
+            }
             None
         })
     }
 
     /// Finds it among the namespaces of the host's processes.
-    fn seen(&self, pod: &PodFacts, addresses: &[IpAddr]) -> Result<FoundNamespace, PodNetnsError> {
+    fn seen(&self, pod: &PodFacts, addresses: &[IpAddr], own: &Own) -> Result<FoundNamespace, PodNetnsError> {
         let failed = |source| PodNetnsError::proc(pod, &self.proc, source);
         let asked = Instant::now();
-        let mut scan = self.scan(None).map_err(failed)?;
+        let mut scan = self.scan(own, None).map_err(failed)?;
         for _ in 1..ATTEMPTS {
             let choice = choose(pod, addresses, &scan);
             if let Choice::Found { id, process } = choice {
@@ -100,14 +106,14 @@ impl PodNetns {
             }
             // What was seen is gone, or what is there was not seen: an older look says nothing.
             let newer_than = asked.max(scan.began + Duration::from_nanos(1));
-            scan = self.scan(Some(newer_than)).map_err(failed)?;
+            scan = self.scan(own, Some(newer_than)).map_err(failed)?;
         }
         Err(self.not_found(pod, addresses, &scan, Choice::Nothing))
     }
 
     /// The last look, if it is recent and as new as it has to be; else another one. Others wait for
     /// it, and use it too.
-    fn scan(&self, newer_than: Option<Instant>) -> std::io::Result<Arc<Scan>> {
+    fn scan(&self, own: &Own, newer_than: Option<Instant>) -> std::io::Result<Arc<Scan>> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = |scan: &&Arc<Scan>| {
             scan.began.elapsed() < FRESH && newer_than.is_none_or(|newer_than| scan.began >= newer_than)
@@ -115,7 +121,7 @@ impl PodNetns {
         if let Some(scan) = last.as_ref().filter(fresh) {
             return Ok(scan.clone());
         }
-        let scan = Arc::new(Scan::run(&self.proc, LIMIT)?);
+        let scan = Arc::new(Scan::run(&self.proc, own, LIMIT)?);
         *last = Some(scan.clone());
         Ok(scan)
     }

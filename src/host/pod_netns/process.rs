@@ -2,6 +2,7 @@
 //! which pod its cgroup belongs to.
 
 use super::identity::NetnsId;
+use crate::host::netns::mark;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,11 @@ impl Process {
     /// The network namespace that it is in.
     pub fn netns_id(&self) -> io::Result<NetnsId> {
         NetnsId::at(&self.netns())
+    }
+
+    /// What tells that namespace from others where its id may not be looked at.
+    pub fn mark(&self) -> io::Result<u64> {
+        Ok(mark(&self.directory)?)
     }
 
     /// When it was started, in clock ticks since the machine was; None when that cannot be read.

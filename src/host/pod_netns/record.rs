@@ -79,6 +79,20 @@ pub enum RecordError {
     TooMany { directory: PathBuf },
 }
 
+impl RecordError {
+    /// Whether what is there will never be the pod's record.
+    pub fn is_no_record(&self) -> bool {
+        let no_file = |error: &FileError| {
+            matches!(error, FileError::NoFile { .. } | FileError::TooLarge { .. } | FileError::Link { .. })
+        };
+        match self {
+            RecordError::Garbage { .. } | RecordError::OtherPod { .. } => true,
+            RecordError::File(error) => no_file(error),
+            RecordError::Write { .. } | RecordError::TooMany { .. } => false,
+        }
+    }
+}
+
 /// The records of a node.
 #[derive(Clone, Debug)]
 pub struct Records {

@@ -105,3 +105,14 @@ fn there_are_never_more_than_a_node_can_have_pods() {
     (0..MOST).for_each(|number| std::fs::write(records.directory.join(number.to_string()), "").unwrap());
     assert!(matches!(records.keep(&record("cafe")), Err(RecordError::TooMany { .. })));
 }
+
+#[test]
+fn what_cannot_be_read_now_may_be_read_later() {
+    use crate::host::file_error::Action;
+    let of = |code| FileError::new(Path::new("/run/u-1"), Action::Read, io::Error::from_raw_os_error(code));
+    for code in [nix::libc::EMFILE, nix::libc::EIO, nix::libc::EACCES] {
+        assert!(!RecordError::File(of(code)).is_no_record(), "{code}");
+    }
+    assert!(RecordError::File(of(nix::libc::ELOOP)).is_no_record());
+    assert!(RecordError::OtherPod { path: "/run/u-1".into(), pod: "u-2".into() }.is_no_record());
+}

@@ -1,8 +1,8 @@
 //! The namespace that a record names, if it is still that one.
 
 use super::identity::NetnsId;
+use super::own::Own;
 use super::record::Record;
-use super::scan::own_namespaces;
 use crate::host::netns::{OwnNamespace, check, enter, open};
 use crate::host::routing::Routing;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open as open_file, openat2};
@@ -11,8 +11,9 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// Opens it; None when it is not there, cannot be reached from here, or is another one by now.
-pub fn open_recorded(record: &Record, addresses: &[IpAddr], proc: &Path) -> Option<OwnedFd> {
+/// Opens it; None when it is not there, cannot be reached from here, is another one by now or one of the
+/// `own` ones.
+pub fn open_recorded(record: &Record, addresses: &[IpAddr], proc: &Path, own: &Own) -> Option<OwnedFd> {
     let of_process = record.netns.strip_prefix("/proc").ok();
     let ways: [&dyn Fn() -> Option<OwnedFd>; 2] = [
         &|| open(&record.netns, OwnNamespace::Refused).ok(),
@@ -22,11 +23,14 @@ pub fn open_recorded(record: &Record, addresses: &[IpAddr], proc: &Path) -> Opti
             None => below_root(&proc.join("1/root"), &record.netns),
         },
     ];
-    let own = own_namespaces(proc);
     let is_it = |netns: &OwnedFd| {
-        let same = NetnsId::of(netns.as_fd()).is_ok_and(|id| id == record.id && !own.contains(&id));
-        // The number of a process that has ended is given to another one; so is an inode.
-        same && (of_process.is_none() || holds(netns, addresses))
+        let same = NetnsId::of(netns.as_fd()).is_ok_and(|id| id == record.id && !own.has(netns, id));
+        // The inode of a namespace that has ended is given to another one, and so are paths: runtimes
+        // number them, or they are those of a process.
+        same && match of_process {
+            None => addresses.is_empty() || holds(netns, addresses),
+            Some(_) => holds(netns, addresses),
+        }
     };
     ways.into_iter().find_map(|open| open().filter(is_it))
 }

@@ -2,6 +2,7 @@
 //! addresses are read. Processes that end meanwhile are no error.
 
 use super::identity::NetnsId;
+use super::own::Own;
 use super::process::Process;
 use crate::domain::failure::whole;
 use crate::host::netns::{NetnsError, OwnNamespace, enter, open};
@@ -38,12 +39,12 @@ pub struct Seen {
 }
 
 impl Scan {
-    /// Looks at all processes below `proc`, for at most `limit`.
-    pub fn run(proc: &Path, limit: Duration) -> io::Result<Scan> {
+    /// Looks at all processes below `proc` that are not in one of the `own` namespaces, for at most
+    /// `limit`.
+    pub fn run(proc: &Path, own: &Own, limit: Duration) -> io::Result<Scan> {
         let began = Instant::now();
         let deadline = began + limit;
         let mut scan = Scan { began, namespaces: Vec::new(), refused: 0, refusal: None, cut: false };
-        let own = own_namespaces(proc);
         let mut found: BTreeMap<NetnsId, Vec<Process>> = BTreeMap::new();
         // The first process is the host's own, and may be looked at by fewer than others.
         for process in processes(proc)?.filter(|process| process.pid != 1) {
@@ -51,9 +52,9 @@ impl Scan {
                 scan.cut = true;
                 break;
             }
-            match process.netns_id() {
-                Ok(id) if own.contains(&id) => {}
-                Ok(id) => found.entry(id).or_default().push(process),
+            match process.netns_id().and_then(|id| Ok((id, own.has_process(&process, id)?))) {
+                Ok((_, true)) => {}
+                Ok((id, false)) => found.entry(id).or_default().push(process),
                 Err(error) => scan.note(error),
             }
         }
@@ -109,13 +110,6 @@ pub fn reopen(process: &Process, id: NetnsId) -> io::Result<Option<OwnedFd>> {
         Err(NetnsError::Open { source, .. }) => Err(source.into()),
         Err(error) => Err(io::Error::other(error)),
     }
-}
-
-/// The namespaces that no pod can have: that of the host's first process, and this process' own.
-pub fn own_namespaces(proc: &Path) -> Vec<NetnsId> {
-    let first = Process::of(proc, 1).netns();
-    let own = [first.as_path(), Path::new("/proc/1/ns/net"), Path::new("/proc/self/ns/net")];
-    own.into_iter().filter_map(|path| NetnsId::at(path).ok()).collect()
 }
 
 fn processes(proc: &Path) -> io::Result<impl Iterator<Item = Process>> {
