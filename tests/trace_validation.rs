@@ -21,6 +21,7 @@ use istio_cni_otel::wire::termination;
 use nix::sys::signal::Signal;
 use otlp::Speaks;
 use serde_json::{Value, json};
+use support::agent::Agent;
 use support::*;
 use world::{World, same};
 
@@ -31,6 +32,13 @@ const REFUSED: &str =
 const PASSED: &str = r#"istio_cni_validations_total{result="passed"}"#;
 const FAILED: &str = r#"istio_cni_validations_total{result="failed"}"#;
 const BROKE: &str = r#"istio_cni_validations_total{result="broke"}"#;
+
+/// Starts an agent that looks at no rules: what it says of them is another test's.
+fn start(world: &mut World) -> &mut Agent {
+    let mut agent = world.launch_agent(&[("AUDIT_INTERVAL", "0")]);
+    agent.wait_for("ms after the start");
+    world.agent.insert(agent)
+}
 
 /// A validation that began so many milliseconds after [`START`].
 fn validation(after_ms: u64, failed: bool) -> Validation {
@@ -138,7 +146,7 @@ error istio_cni.validation.failed (agent, pod.init istio-validation) container.i
 fn a_validation_that_fails_and_then_passes_is_told_once() {
     let failed = ended(126, 0, &message(&validation(100, true)));
     let mut world = World::new(Speaks::Grpc, &[with_status(pod(json!({})), 1, backing_off(), failed.clone())]);
-    world.start_agent().wait_for_metric(FAILED, 1.0);
+    start(&mut world).wait_for_metric(FAILED, 1.0);
     // The run moves from the last state on, and the watch may bring it again and again.
     for restarts in [1, 1, 2] {
         world.api.put(&with_status(pod(json!({})), restarts, json!({"running": {}}), failed.clone()));
@@ -151,10 +159,10 @@ fn a_validation_that_fails_and_then_passes_is_told_once() {
     agent.signal(Signal::SIGTERM);
     assert!(agent.ended().success());
     // Neither the next agent nor one after a crash tells it again.
-    let agent = world.start_agent();
+    let agent = start(&mut world);
     agent.signal(Signal::SIGKILL);
     agent.ended();
-    world.start_agent();
+    start(&mut world);
     assert_eq!(world.agent.as_ref().unwrap().metric(PASSED), None);
     let told = world.told();
     same(&told.story(TRACE), STORY);
@@ -185,12 +193,75 @@ fn what_a_message_is_instead_of_ours_costs_its_details_only() {
     killed["metadata"]["name"] = json!("web-7");
     pods.push(killed);
     let mut world = World::new(Speaks::Grpc, &pods);
-    let agent = world.start_agent();
+    let agent = start(&mut world);
     agent.wait_for_metric(FAILED, 7.0);
     agent.wait_for_metric(BROKE, 1.0);
     let told = world.told();
     let stories: Vec<String> = (0..8).map(|n| told.story(&uid(n).replace('-', ""))).collect();
     same(&stories.concat().replace(&"x".repeat(200), "…"), STORIES);
+}
+
+#[test]
+fn times_that_cannot_be_true_are_not_told() {
+    const HOUR: u64 = 3_600_000;
+    let shifted = |shift: &dyn Fn(u64) -> u64| {
+        let mut forged = validation(100, true);
+        for time in [&mut forged.start_ns, &mut forged.listened_ns, &mut forged.end_ns] {
+            *time = shift(*time);
+        }
+        let family = &mut forged.families[0];
+        family.end_ns = shift(family.end_ns);
+        for run in &mut family.errors {
+            (run.first_ns, run.last_ns) = (shift(run.first_ns), shift(run.last_ns));
+        }
+        message(&forged)
+    };
+    let ns = |ms: u64| ms * 1_000_000;
+    let mut timeless = ended(126, 0, &shifted(&|time| time));
+    for key in ["startedAt", "finishedAt"] {
+        timeless["terminated"][key] = Value::Null;
+    }
+    let runs = [
+        ended(126, 0, &shifted(&|time| time - ns(HOUR))),
+        ended(126, 0, &shifted(&|time| time + ns(HOUR))),
+        ended(0, 0, &message(&validation(HOUR, false))),
+        timeless,
+        // The API server's times are cut to seconds.
+        ended(126, 0, &shifted(&|time| time - ns(1_500))),
+        ended(126, 0, &shifted(&|time| time + ns(6_500))),
+    ];
+    let mut pods = Vec::new();
+    for (n, run) in runs.into_iter().enumerate() {
+        let mut pod = with_status(pod(json!({})), 1, backing_off(), run);
+        pod["metadata"]["uid"] = json!(uid(n));
+        pod["metadata"]["name"] = json!(format!("web-{n}"));
+        pods.push(pod);
+    }
+    let mut world = World::new(Speaks::Http, &pods);
+    let agent = start(&mut world);
+    agent.wait_for_metric(FAILED, 4.0);
+    agent.wait_for_metric(PASSED, 1.0);
+    let line = agent.wait_for("nothing shows whether the times in its message are true");
+    assert_eq!(line["k8s.pod.name"], "web-3", "{line}");
+    let told = world.told();
+    for n in [0, 1, 2, 4, 5] {
+        let story = told.story(&uid(n).replace('-', ""));
+        let has = |words: &str| story.contains(words);
+        let spans = ["pod.init istio-validation (agent)", "  validate (agent)"].map(|span| has(&format!("{span} ")));
+        let expected = match n {
+            0..=2 => ([true, false], true),
+            _ => ([true, true], false),
+        };
+        assert_eq!((spans, has("times that cannot be true")), expected, "{story}");
+    }
+    let received = otlp::spans(&world.collector.received());
+    let timeless = TraceId::of_pod(&uid(3)).0;
+    assert!(received.iter().all(|span| span.trace_id != timeless), "no time, no span");
+    let (first, last) = (START - ns(2_000), START + ns(7_000));
+    assert!(
+        received.len() > 5
+            && received.iter().all(|span| { span.start_time_unix_nano >= first && span.end_time_unix_nano <= last })
+    );
 }
 
 fn uid(n: usize) -> String {

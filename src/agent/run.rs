@@ -7,6 +7,7 @@ use super::app::{Agent, Bound, Ending};
 use super::audit::Answered;
 use super::backend::Decision;
 use super::choice::Choice;
+use super::config::Settings;
 use super::config::repair::RepairSettings;
 use super::http::LookFirst;
 use super::inflight::InFlight;
@@ -81,7 +82,7 @@ impl Bound {
         let client = Arc::new(running.client(settings.api.clone()));
         let mut choice = Choice::new(backend.clone(), telemetry.clone(), &running.readiness);
         let watched = pods::Watched::new(telemetry.clone(), running.readiness.condition("this node's pods"));
-        let (validations, validated) = Validations::new(CONTAINER, &settings.run_dir, telemetry.clone());
+        let (validations, validated) = Validations::new(validator(&settings), &settings.run_dir, telemetry.clone());
         tasks.spawn("validations", validations.run());
         let (events, sender) = notices::events(client.clone(), &settings.node);
         tasks.spawn("object events", notices::send(sender, telemetry.clone()));
@@ -205,6 +206,12 @@ impl Running {
         tasks.abort();
         runtime.block_on(self.telemetry.shutdown(FLUSH));
     }
+}
+
+/// The init container that validates: as the repair knows it, which may take any that fails.
+fn validator(settings: &Settings) -> &str {
+    let named = settings.repair.as_ref().map(|repair| repair.detector.container.as_str());
+    named.filter(|name| !name.is_empty()).unwrap_or(CONTAINER)
 }
 
 /// What the servers wait for before they tell of readiness.

@@ -7,7 +7,7 @@ mod retold;
 
 use crate::domain::identity::SpanId;
 use crate::domain::pod::PodFacts;
-use crate::domain::validation_run::runs;
+use crate::domain::validation_run::{Run, runs};
 use crate::k8s::cache::{Listener, Seen};
 use crate::telemetry::pipeline::Telemetry;
 use crate::telemetry::resource::Origin;
@@ -22,7 +22,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 pub struct Validations {
     container: String,
     remembered: Arc<Mutex<Remembered>>,
-    /// Grows by a pod for each run that has ended, and the task takes them at once.
+    /// Grows by a pod for each run that has ended, however often the watch brings it.
     news: UnboundedReceiver<News>,
     telemetry: Telemetry,
 }
@@ -86,7 +86,9 @@ fn listener(container: String, remembered: Arc<Mutex<Remembered>>, tell: Unbound
             Seen::Here(pod) => {
                 let mut remembered = lock(&remembered);
                 remembered.see(&pod.uid);
-                let untold = runs(pod, &container).iter().any(|run| !remembered.knows(&pod.uid, run.span(&pod.uid)));
+                // Each of them waits from now on, and not only the first.
+                let untold = |run: &Run<'_>| remembered.wait(&pod.uid, run.span(&pod.uid));
+                let untold = runs(pod, &container).iter().map(untold).fold(false, |any, this| any | this);
                 untold.then(|| News::Ended(pod.clone()))
             }
             Seen::Gone(pod) if runs(pod, &container).is_empty() => None,

@@ -20,6 +20,8 @@ pub struct Remembered {
 #[derive(Default)]
 struct Runs {
     told: BTreeSet<[u8; 8]>,
+    /// Those that somebody is about to tell.
+    waiting: BTreeSet<[u8; 8]>,
     /// Whether the watch knows the pod; a file may be of a time long ago.
     seen: bool,
 }
@@ -36,7 +38,7 @@ impl Remembered {
             let Some(uid) = words.next() else { continue };
             let told: BTreeSet<_> = words.filter_map(SpanId::from_hex).map(|id| id.0).collect();
             if !told.is_empty() {
-                pods.insert(uid.to_owned(), Runs { told, seen: false });
+                pods.insert(uid.to_owned(), Runs { told, ..Runs::default() });
             }
         }
         Remembered { path, pods }
@@ -50,14 +52,23 @@ impl Remembered {
     }
 
     /// Whether a run was told.
-    pub fn knows(&self, uid: &str, run: SpanId) -> bool {
+    #[cfg(test)]
+    fn knows(&self, uid: &str, run: SpanId) -> bool {
         self.pods.get(uid).is_some_and(|runs| runs.told.contains(&run.0))
+    }
+
+    /// Whether a run was neither told nor waits to be; from now on it waits.
+    pub fn wait(&mut self, uid: &str, run: SpanId) -> bool {
+        let runs = self.pods.entry(uid.to_owned()).or_default();
+        runs.seen = true;
+        !runs.told.contains(&run.0) && runs.waiting.insert(run.0)
     }
 
     /// Whether a run is still to be told; from now on it was.
     pub fn tell(&mut self, uid: &str, run: SpanId) -> bool {
         let runs = self.pods.entry(uid.to_owned()).or_default();
         runs.seen = true;
+        runs.waiting.remove(&run.0);
         runs.told.insert(run.0)
     }
 
@@ -118,6 +129,19 @@ mod tests {
         assert!(!next.knows("u-1", id(1)) && next.knows("u-1", id(2)));
         next.forget("u-1");
         assert!(!next.knows("u-1", id(2)));
+    }
+
+    #[test]
+    fn a_run_that_waits_does_not_wait_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut remembered = Remembered::read(directory.path());
+        assert!(remembered.wait("u-1", id(1)) && remembered.wait("u-1", id(2)) && remembered.wait("u-2", id(1)));
+        assert!(!remembered.wait("u-1", id(1)));
+        assert!(remembered.tell("u-1", id(1)));
+        assert!(!remembered.wait("u-1", id(1)) && !remembered.wait("u-1", id(2)));
+        remembered.writing()().unwrap();
+        let mut next = Remembered::read(directory.path());
+        assert!(next.knows("u-1", id(1)) && next.wait("u-1", id(2)), "what only waited is told by the next agent");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One run of a validation container as spans and log records: `pod.init NAME`, and below it what
-//! the validator said in its termination message, unless it has told that itself.
+//! the validator said in its termination message, unless it has told that itself. The message is
+//! the pod's own and can say anything: its times are believed only as far as the API server's go.
 
 use crate::domain::identity::SpanId;
 use crate::domain::pod::PodFacts;
@@ -15,28 +16,40 @@ use opentelemetry_proto::tonic::common::v1::KeyValue;
 
 /// How much of a message that is not ours is repeated, characters: its end says what went wrong.
 const SHOWN: usize = 300;
+/// How far a message's times may be beyond the API server's, which are whole seconds.
+const BEYOND_NS: u64 = 2_000_000_000;
 
-/// The run as telemetry. Where the API server tells no time and the validator neither, there is no
-/// span, for nothing is invented; the log record says what is known.
+/// The run as telemetry. Where the API server tells no time there is no span, for nothing is invented;
+/// the log record says what is known.
 pub fn batch(pod: &PodFacts, run: &Run<'_>, now_ns: u64) -> Batch {
     let mut past = Past::of_pod(&pod.reference());
     let said = termination::decode(run.ended.message.as_bytes());
-    let outcome = Outcome::of(run, &said);
+    let mut outcome = Outcome::of(run, &said);
+    let doubt = said.as_ref().ok().and_then(|said| doubt(run, said));
+    if let (Some((_, message)), Some(doubt)) = (&mut outcome.failure, doubt) {
+        message.push_str("; ");
+        message.push_str(doubt);
+    }
+    let believed = said.as_ref().ok().filter(|_| doubt.is_none());
     let span = run.span(&pod.uid);
-    if let Some((start_ns, end_ns)) = times(run, said.as_ref().ok()) {
+    if let Some((start_ns, end_ns)) = times(run, believed) {
         let name = format!("{POD_INIT} {}", run.container);
         let failure = outcome.failure.as_ref().map(|(error_type, message)| (*error_type, message.as_str()));
         let told = Told { name: &name, id: span, parent: past.trace().root_span(), start_ns, end_ns, failure };
         past.span(&told, about(run, outcome.result));
     }
-    if let Ok(validation) = &said {
+    if let Some(validation) = believed {
         // What it has told in the pod's trace is there already.
         if validation.told.is_none_or(|told| told.trace_id != past.trace()) {
             retell(&mut past, span, validation, now_ns);
         }
     }
-    let ended_ns = said.as_ref().map_or(run.ended.finished_ns, |said| Some(said.end_ns)).unwrap_or(now_ns);
-    let (level, name, message) = conclusion(pod, run, &outcome);
+    let ended_ns = believed.map(|said| said.end_ns).or(run.ended.finished_ns).unwrap_or(now_ns);
+    let (level, name, mut message) = conclusion(pod, run, &outcome);
+    if let (None, Some(doubt)) = (&outcome.failure, doubt) {
+        message.push_str("; ");
+        message.push_str(doubt);
+    }
     past.log((ended_ns, now_ns), (level, name), &message, span, about(run, outcome.result));
     past.into_batch()
 }
@@ -89,6 +102,15 @@ fn one_line(text: &str) -> String {
     let ellipsis = if skipped > 0 { "…" } else { "" };
     let line: String = text.chars().skip(skipped).map(|c| if c.is_control() { ' ' } else { c }).collect();
     format!("{ellipsis}{line}")
+}
+
+/// Why a message's times are not believed, if so.
+fn doubt(run: &Run<'_>, said: &Validation) -> Option<&'static str> {
+    let Some((start, end)) = run.ended.started_ns.zip(run.ended.finished_ns) else {
+        return Some("nothing shows whether the times in its message are true");
+    };
+    let within = said.start_ns >= start.saturating_sub(BEYOND_NS) && said.end_ns <= end.saturating_add(BEYOND_NS);
+    (!within).then_some("its message has times that cannot be true")
 }
 
 /// Begin and end: the API server's seconds, widened to what the validator says more exactly.
