@@ -2,6 +2,7 @@
 
 use super::Lookup;
 use super::value::{SettingError, text};
+use crate::domain::gotext::parse_duration;
 use crate::domain::outbound::{Outbound, OutboundError, WrongValue};
 use crate::host::groups;
 use crate::host::pod_netns::PodNetns;
@@ -32,7 +33,7 @@ pub fn read(lookup: Lookup<'_>) -> Result<AuditSettings, SettingError> {
 impl AuditSettings {
     /// The settings by their names.
     pub fn describe(&self) -> Vec<(&'static str, String)> {
-        let interval = self.interval.map_or_else(|| "0".to_owned(), |interval| format!("{}s", interval.as_secs()));
+        let interval = self.interval.map_or_else(|| "0".to_owned(), |interval| format!("{interval:?}"));
         vec![("AUDIT_INTERVAL", interval), ("HOST_PROC", self.host_proc.display().to_string())]
     }
 }
@@ -41,25 +42,22 @@ fn interval(lookup: Lookup<'_>) -> Result<Option<Duration>, SettingError> {
     const KEY: &str = "AUDIT_INTERVAL";
     let Some(value) = lookup(KEY) else { return Ok(Some(INTERVAL)) };
     match duration(value.trim()) {
-        Some(Duration::ZERO) => Ok(None),
-        Some(interval) if (SHORTEST..=LONGEST).contains(&interval) => Ok(Some(interval)),
+        Ok(Duration::ZERO) => Ok(None),
+        Ok(interval) if (SHORTEST..=LONGEST).contains(&interval) => Ok(Some(interval)),
         _ => {
-            let allowed = "seconds, or a number with s, m or h, from 1s to 24h, such as 5m; 0 is never";
+            let allowed = "seconds, or a duration with its units, from 1s to 24h, such as 5m or 1m30s; 0 is never";
             Err(SettingError { key: KEY, value, allowed })
         }
     }
 }
 
-/// Whole seconds, or a whole number with its unit. Nothing at all is zero.
-fn duration(text: &str) -> Option<Duration> {
-    let (digits, unit) = match text.char_indices().next_back() {
-        None => return Some(Duration::ZERO),
-        Some((at, 's')) => (&text[..at], 1),
-        Some((at, 'm')) => (&text[..at], 60),
-        Some((at, 'h')) => (&text[..at], 60 * 60),
-        Some(_) => (text, 1),
-    };
-    digits.parse::<u64>().ok()?.checked_mul(unit).map(Duration::from_secs)
+/// Whole seconds, or a duration as Go writes it. Nothing at all is zero.
+fn duration(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) if text.is_empty() => Ok(Duration::ZERO),
+        Err(_) => parse_duration(text),
+    }
 }
 
 fn host_proc(lookup: Lookup<'_>) -> Result<PathBuf, SettingError> {
@@ -97,13 +95,15 @@ mod tests {
     #[test]
     fn an_interval_is_a_number_with_a_unit() {
         let interval = |value| with("AUDIT_INTERVAL", value).map(|settings| settings.interval.map(|it| it.as_secs()));
-        for (value, seconds) in [("90", 90), ("90s", 90), (" 5m ", 300), ("2h", 7200), ("24h", 86_400), ("1", 1)] {
+        for (value, seconds) in
+            [("90", 90), ("90s", 90), (" 5m ", 300), ("2h", 7200), ("24h", 86_400), ("1m30s", 90), ("1", 1)]
+        {
             assert_eq!(interval(value).unwrap(), Some(seconds), "{value}");
         }
         for off in ["0", "0s", "", "0h"] {
             assert_eq!(interval(off).unwrap(), None, "{off}");
         }
-        for wrong in ["-1", "5 m", "1d", "m", "25h", "99999999999999999999h", "1.5m", "€"] {
+        for wrong in ["-1", "5 m", "1d", "m", "25h", "99999999999999999999h", "0.5s", "€"] {
             let error = interval(wrong).unwrap_err().to_string();
             assert!(error.contains("AUDIT_INTERVAL") && error.contains("such as 5m"), "{error}");
         }
