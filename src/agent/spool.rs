@@ -157,6 +157,8 @@ impl Drain {
                 self.complain(&path, &error.to_string());
             }
         }
+        // The file is made before a call has to wait for that, and again where it could not be made.
+        self.telemetry.note_again();
         if let Some(problem) = self.telemetry.unnoted() {
             let path = self.spool.directory().display().to_string();
             self.telemetry.event(AgentEvent::HeldUnnoted { path, problem });

@@ -25,7 +25,12 @@ struct Account {
 struct Noted {
     /// What the note says.
     held: Lost,
-    /// Why it could not be written, the first time.
+    /// Whether it was ever written.
+    written: bool,
+    /// Whether it could not be written the last time. Until [`Held::retry`] it is not tried again:
+    /// whoever holds something may have somebody waiting for an answer.
+    failing: bool,
+    /// Why it could not be written, since it could be the last time.
     problem: Option<String>,
     /// The process ends; nothing is noted any more.
     closed: bool,
@@ -54,6 +59,11 @@ impl Held {
     /// Lowers the note to what is held now. For whoever has just let go of some.
     pub fn settle(&self) {
         self.0.note(|now, noted| now != noted);
+    }
+
+    /// Writes the note if there is none yet, or if it could not be written the last time.
+    pub fn retry(&self) {
+        self.0.write(|_, noted| noted.failing || !noted.written);
     }
 
     /// Why the note could not be written, if it ever was so; said once.
@@ -122,15 +132,23 @@ impl Account {
     /// Writes the note if it should say something else. Under its lock, so that of two writers the
     /// later one has seen what the earlier one has.
     fn note(&self, is_wrong: impl FnOnce(Lost, Lost) -> bool) {
+        self.write(|now, noted| !noted.failing && is_wrong(now, noted.held));
+    }
+
+    fn write(&self, is_due: impl FnOnce(Lost, &Noted) -> bool) {
         let Some(keeper) = &self.keeper else { return };
         let mut noted = self.lock();
         let now = Lost { spans: self.spans.load(Ordering::Acquire), logs: self.logs.load(Ordering::Acquire) };
-        if noted.closed || !is_wrong(now, noted.held) {
+        if noted.closed || !is_due(now, &noted) {
             return;
         }
         match keeper.note(now) {
-            Ok(()) => noted.held = now,
-            Err(error) => _ = noted.problem.get_or_insert_with(|| error.to_string()),
+            Ok(()) => (noted.held, noted.written, noted.failing) = (now, true, false),
+            Err(error) => {
+                if !std::mem::replace(&mut noted.failing, true) {
+                    noted.problem = Some(error.to_string());
+                }
+            }
         }
     }
 
@@ -148,6 +166,52 @@ mod tests {
     /// Remembers each note; `None` is its end.
     #[derive(Default)]
     struct Notes(Mutex<Vec<Option<(u64, u64)>>>);
+
+    /// Counts the tries to write a note, which fail while it is told so.
+    #[derive(Default)]
+    struct Fails(Mutex<(usize, bool)>);
+
+    impl Keeper for Fails {
+        fn keep(&self, _: &[u8], _: Lost) -> Kept {
+            Kept::Lost
+        }
+        fn note(&self, _: Lost) -> io::Result<()> {
+            let mut tries = self.0.lock().unwrap();
+            tries.0 += 1;
+            if tries.1 { Err(io::Error::other("no room")) } else { Ok(()) }
+        }
+        fn end_note(&self) {}
+    }
+
+    #[test]
+    fn a_note_that_cannot_be_written_is_tried_again_by_nobody_who_is_waited_for() {
+        let fails = Arc::new(Fails(Mutex::new((0, true))));
+        let held = Held::new(Some(fails.clone()));
+        let tries = || fails.0.lock().unwrap().0;
+        let shares: Vec<Share> = (0..10).map(|_| held.hold(items(1, 1))).collect();
+        held.settle();
+        assert_eq!((tries(), held.take_problem().as_deref()), (1, Some("no room")));
+        held.retry();
+        assert_eq!((tries(), held.take_problem()), (2, None), "it was said already");
+        fails.0.lock().unwrap().1 = false;
+        held.retry();
+        held.retry();
+        assert_eq!(tries(), 3);
+        let _more = held.hold(items(1, 0));
+        assert_eq!(tries(), 4);
+        fails.0.lock().unwrap().1 = true;
+        drop(shares);
+        held.settle();
+        assert_eq!(held.take_problem().as_deref(), Some("no room"), "it was in order meanwhile");
+    }
+
+    #[test]
+    fn the_first_note_is_written_before_anything_is_held() {
+        let (held, notes) = held();
+        held.retry();
+        held.retry();
+        assert_eq!(notes(), [Some((0, 0))]);
+    }
 
     impl Keeper for Notes {
         fn keep(&self, _: &[u8], _: Lost) -> Kept {

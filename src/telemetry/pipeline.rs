@@ -137,6 +137,13 @@ impl Telemetry {
         self.0.core.held.settle();
     }
 
+    /// Notes what is held, if that could not be done before, or if nothing was held yet.
+    pub fn note_again(&self) {
+        if self.0.spans.is_some() || self.0.core.log_queue.is_some() {
+            self.0.core.held.retry();
+        }
+    }
+
     /// Why it cannot be noted what is held, said once.
     pub fn unnoted(&self) -> Option<String> {
         self.0.core.held.take_problem()
