@@ -161,6 +161,24 @@ fn a_namespace_that_is_gone_is_unknown_and_never_redirected() {
 }
 
 #[test]
+fn a_pod_whose_sandbox_went_or_whose_add_failed_is_not_counted_as_redirected() {
+    let (world, proc, sandbox) = (World::new(&[web_0()]), Proc::new(), support::agent::sandbox());
+    let agent = without_processes(&world, &proc, "1h");
+    world.node.call("ADD", &sandbox.path()).result();
+    wait_for_counts(&agent, [1.0, 0.0, 0.0, 0.0]);
+    world.node.call("DEL", &sandbox.path());
+    wait_for_counts(&agent, [0.0, 0.0, 1.0, 0.0]);
+    world.node.call("ADD", &sandbox.path()).result();
+    wait_for_counts(&agent, [1.0, 0.0, 0.0, 0.0]);
+    sandbox.sh("nft flush ruleset");
+    let mut wrong = web_0();
+    wrong["metadata"]["annotations"]["traffic.sidecar.istio.io/excludeInboundPorts"] = json!("none at all");
+    world.api.put(&wrong);
+    eventually("an ADD that fails", || (!world.node.call("ADD", &sandbox.path()).success).then_some(()));
+    wait_for_counts(&agent, [0.0, 0.0, 1.0, 0.0]);
+}
+
+#[test]
 fn a_record_outlives_the_agent_and_goes_with_the_sandbox() {
     let (world, proc, sandbox) = (World::new(&[web_0()]), Proc::new(), support::agent::sandbox());
     let agent = without_processes(&world, &proc, "0");

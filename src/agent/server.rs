@@ -158,6 +158,8 @@ fn handle(stream: UnixStream, service: &Service) {
     let mut held = service.telemetry.hold(sum(service.telemetry.to_send(&told), tells));
     connection.limit(TALK);
     let answered = answer(&mut connection, &conclusion);
+    // Before the caller's telemetry, which may take its time: the pod's DEL may come meanwhile.
+    service.answered.ends(&call.request, netns.as_ref(), &conclusion);
     service.telemetry.ingest_held(told, Origin::Agent, &mut held);
     let heard = take_telemetry(&mut connection, service, &mut held);
     let goes_alone = matches!(&conclusion.result, Err(failure) if failure.step == Step::AgentCall);
@@ -166,7 +168,6 @@ fn handle(stream: UnixStream, service: &Service) {
     }
     drop(held);
     service.telemetry.settle();
-    service.answered.ends(&call.request, netns.as_ref(), &conclusion);
 }
 
 /// How much the caller says that it will tell, as far as that can be true.

@@ -11,12 +11,15 @@ use crate::telemetry::agent_event::AgentEvent;
 use crate::telemetry::pipeline::Telemetry;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// Keeps what calls came to.
 pub struct Answered {
     pub records: Records,
     pub verdicts: Arc<Verdicts>,
     pub telemetry: Telemetry,
+    /// Wakes the audit.
+    pub news: Arc<Notify>,
 }
 
 impl Answered {
@@ -29,12 +32,26 @@ impl Answered {
     pub fn ends(&self, request: &Request, netns: Option<&OwnedFd>, conclusion: &Conclusion) {
         match (request.command, &conclusion.result, &conclusion.pod_uid) {
             (Command::Add, Ok(answer), Some(uid)) => self.added(request, netns, uid, *answer),
+            (Command::Add, Err(_), known) => self.doubt(known.as_deref().or(request.pod.uid.as_deref())),
             (Command::Del, _, _) => {
-                if let Some(uid) = request.pod.uid.as_deref().filter(|uid| !uid.is_empty()) {
-                    self.records.forget(uid, &request.container_id);
+                // Sandboxes that ended long ago are deleted again while the pod has another one.
+                if let Some(uid) = request.pod.uid.as_deref()
+                    && self.records.forget(uid, &request.container_id)
+                {
+                    self.doubt(Some(uid));
                 }
             }
             _ => {}
+        }
+    }
+
+    /// The sandbox that was redirected is gone, or another one is not: the audit looks soon. What was
+    /// said to be wrong stays said.
+    fn doubt(&self, uid: Option<&str>) {
+        let states = self.verdicts.states();
+        if let Some(uid) = uid.filter(|uid| states.of(uid) == Some(PodState::Redirected)) {
+            states.forget(uid);
+            self.news.notify_one();
         }
     }
 

@@ -30,8 +30,10 @@ impl Audited {
         let states = States::new(move |state, count| metrics.pods(state, count));
         let verdicts = Verdicts::new(states, telemetry.clone(), move |notice| events.say(notice));
         let records = Records::new(&settings.run_dir);
-        let answered = Answered { records, verdicts: verdicts.clone(), telemetry: telemetry.clone() };
-        Audited { verdicts, answered: Arc::new(answered), news: Arc::default(), telemetry: telemetry.clone() }
+        let (news, telemetry) = (Arc::<Notify>::default(), telemetry.clone());
+        let answered =
+            Answered { records, verdicts: verdicts.clone(), telemetry: telemetry.clone(), news: news.clone() };
+        Audited { verdicts, answered: Arc::new(answered), news, telemetry }
     }
 
     /// Hears of pods that come and go.
