@@ -100,11 +100,11 @@ pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
             continue;
         };
         while connections.try_join_next().is_some() {}
-        by_age.retain(|connection| !connection.is_finished());
-        if by_age.len() >= CONNECTIONS
-            && let Some(oldest) = by_age.pop_front()
-        {
-            oldest.abort();
+        // What was told to end holds its descriptor until it has ended: only then is there room.
+        while connections.len() >= CONNECTIONS {
+            by_age.retain(|connection| !connection.is_finished());
+            by_age.pop_front().inspect(AbortHandle::abort);
+            connections.join_next().await;
         }
         by_age.push_back(connections.spawn(converse(stream, router.clone())));
     }
