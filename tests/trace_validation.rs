@@ -192,11 +192,17 @@ fn what_a_message_is_instead_of_ours_costs_its_details_only() {
     killed["metadata"]["uid"] = json!(uid(7));
     killed["metadata"]["name"] = json!("web-7");
     pods.push(killed);
+    // Killed once it has said what it found.
+    let mut killed = with_status(pod(json!({})), 0, ended(137, 0, &messages[6]), json!({}));
+    killed["metadata"]["uid"] = json!(uid(8));
+    killed["metadata"]["name"] = json!("web-8");
+    pods.push(killed);
     let mut world = World::new(Speaks::Grpc, &pods);
     let agent = start(&mut world);
-    agent.wait_for_metric(FAILED, 7.0);
+    agent.wait_for_metric(FAILED, 8.0);
     agent.wait_for_metric(BROKE, 1.0);
     let told = world.told();
+    assert!(told.story(&uid(8).replace('-', "")).contains("istio_cni.validation.result=failed"));
     let stories: Vec<String> = (0..8).map(|n| told.story(&uid(n).replace('-', ""))).collect();
     same(&stories.concat().replace(&"x".repeat(200), "…"), STORIES);
 }

@@ -92,6 +92,11 @@ impl Validation {
     pub fn passed(&self) -> bool {
         self.failure.is_none()
     }
+
+    /// Whether it found that nothing redirects.
+    pub fn found_none(&self) -> bool {
+        self.failure.as_ref().is_some_and(|failure| failure.error_type == ErrorType::RedirectMissing)
+    }
 }
 
 /// Why a validation failed.

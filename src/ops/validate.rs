@@ -24,6 +24,9 @@ const LAST_PROBE_LIMIT: Duration = Duration::from_millis(100);
 /// How often what repeats itself is said, as the reference says it.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// So many different lines are said and remembered.
+const MOST_SAID: usize = 64;
+
 const STARTING: &str =
     "Starting iptables validation. This check verifies that iptables rules are properly established for the network.";
 const PASSED: &str = "Validation passed, iptables rules established";
@@ -153,7 +156,7 @@ impl Run<'_> {
             let left = self.plan.timeout.saturating_sub(self.sockets.elapsed());
             result.attempts += 1;
             let probed = self.sockets.probe(from, to, left.clamp(LAST_PROBE_LIMIT, PROBE_LIMIT));
-            match self.look_at(&probed, to) {
+            match self.look_at(&probed, from, to) {
                 None => {
                     result.passed = true;
                     return;
@@ -172,27 +175,29 @@ impl Run<'_> {
         }
     }
 
-    /// How a probe failed, if it did.
-    fn look_at(&mut self, probed: &Probed, to: SocketAddr) -> Option<(AttemptError, String)> {
+    /// How a probe failed, if it did. What others send to the listeners is said, and decides nothing.
+    fn look_at(&mut self, probed: &Probed, from: SocketAddr, to: SocketAddr) -> Option<(AttemptError, String)> {
         for lost in &probed.lost {
             self.say_again(Level::Error, &format!("Listener failed to accept connection: {lost}"));
         }
         let mut wrong = None;
         for Arrived { local, remote, original } in &probed.arrived {
+            let ours = remote.ip() == from.ip();
             match original {
                 Ok(original) => {
                     self.say_again(Level::Info, &format!("Local addr {local}"));
                     self.say_again(Level::Info, &format!("Original addr {}: {}", remote.ip(), original.port()));
-                    if *original == to {
+                    if ours && *original == to {
                         return None;
                     }
                     let text = format!("a connection came back with the original destination {original}, not {to}");
-                    wrong = Some((AttemptError::WrongDestination, text));
+                    wrong = ours.then_some((AttemptError::WrongDestination, text)).or(wrong);
                 }
                 Err(error) => {
                     let call = if remote.is_ipv4() { "ipv4" } else { "to ipv6" };
                     self.say_again(Level::Error, &format!("Error {call} getsockopt: {error}"));
-                    wrong = Some((AttemptError::NoDestination, format!("Error getting original dst: {error}")));
+                    let text = format!("Error getting original dst: {error}");
+                    wrong = ours.then_some((AttemptError::NoDestination, text)).or(wrong);
                 }
             }
         }
@@ -274,12 +279,14 @@ impl Run<'_> {
         self.say(level, text);
     }
 
-    /// What was said less than a second ago is of interest only to those who search.
+    /// What was said less than a second ago is of interest only to those who search, and so is what
+    /// comes after many other things: connections of others may each be another line.
     fn level_of(&mut self, level: Level, text: &str) -> Level {
-        let now = self.sockets.elapsed();
+        let (now, full) = (self.sockets.elapsed(), self.said.len() >= MOST_SAID);
         match self.said.iter_mut().find(|(said, _)| said == text) {
             Some((_, at)) if now.saturating_sub(*at) < AGAIN => return Level::Debug,
             Some((_, at)) => *at = now,
+            None if full => return Level::Debug,
             None => self.said.push((text.to_owned(), now)),
         }
         level

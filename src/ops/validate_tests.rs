@@ -5,6 +5,7 @@ use crate::domain::identity::TraceId;
 use crate::domain::pod::PodRef;
 use crate::telemetry::console;
 use crate::telemetry::story::Batch;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// What the script's namespace does with a probe, the how-manieth it is.
@@ -219,6 +220,28 @@ fn connections_of_others_decide_nothing() {
     assert!(validation.passed());
     let lost = "error Listener failed to accept connection: accept tcp 127.0.0.1:15001: accept4: too many open files";
     assert!(lines(&told).iter().any(|line| line == lost));
+}
+
+#[test]
+fn connections_of_others_neither_pass_nor_explain_a_failure_nor_fill_the_log() {
+    let many = |to: SocketAddr, sent: u32| {
+        // Each is from another port of a neighbour, and for another of the pod's own.
+        let stranger = |n: u32| {
+            let port = u16::try_from(1 + sent * 10 + n).unwrap();
+            let probed = arrived(to, Ok(SocketAddr::new("10.1.0.5".parse().unwrap(), port)));
+            probed.arrived.into_iter().map(|it| Arrived { remote: "10.1.0.9:4000".parse().unwrap(), ..it })
+        };
+        let mut strangers: Vec<Arrived> = (0..10).flat_map(stranger).collect();
+        // Even one that names the probe's own destination shows nothing about the pod's rules.
+        strangers.push(Arrived { original: Ok(to), ..strangers[0].clone() });
+        Probed { arrived: strangers, ..Probed::default() }
+    };
+    let (validation, told) = run(&plan(), script(&["10.1.0.5"], many));
+    let failure = validation.failure.unwrap();
+    assert_eq!(failure.error_type, ErrorType::RedirectMissing, "{}", failure.message);
+    let originals: BTreeSet<String> =
+        lines(&told).into_iter().filter(|line| line.starts_with("info Original addr 10.1.0.9")).collect();
+    assert!((10..=MOST_SAID).contains(&originals.len()), "{}", originals.len());
 }
 
 #[test]

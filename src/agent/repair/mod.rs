@@ -14,7 +14,6 @@ use super::site::NodeSite;
 use crate::domain::identity::TraceLink;
 use crate::domain::pod::{PodFacts, PodRef};
 use crate::domain::repair::{Broken, Mode, Policy};
-use crate::domain::step::ErrorType;
 use crate::k8s::cache::{Listener, PodCache, Seen};
 use crate::k8s::events::Events;
 use crate::k8s::pod_changes::BlockingChanges;
@@ -151,8 +150,7 @@ impl Found {
 
 /// Whether this is the validator's termination message, and says that the redirection is missing.
 fn says_not_redirected(message: &str) -> bool {
-    let found = termination::decode(message.as_bytes()).ok().and_then(|validation| validation.failure);
-    found.is_some_and(|failure| failure.error_type == ErrorType::RedirectMissing)
+    termination::decode(message.as_bytes()).is_ok_and(|validation| validation.found_none())
 }
 
 impl Repair {

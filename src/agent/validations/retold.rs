@@ -61,9 +61,13 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// The exit code decides, for it is what the kubelet goes by; the message explains it.
+    /// The exit code decides, for it is what the kubelet goes by; the message explains it. Whoever kills
+    /// a validator once it has spoken changes the exit code, and not what it found.
     fn of(run: &Run<'_>, said: &Result<Validation, TerminationError>) -> Outcome {
-        let result = run.result();
+        let result = match run.result() {
+            RunResult::Broke if said.as_ref().is_ok_and(Validation::found_none) => RunResult::Failed,
+            result => result,
+        };
         let code = run.ended.exit_code;
         let failure = match (result, said) {
             (RunResult::Passed, _) => None,
