@@ -11,6 +11,7 @@ pub mod decision;
 pub mod departure;
 pub mod failure;
 pub mod field_selector;
+pub mod finding;
 pub mod gotext;
 pub mod identity;
 pub mod install;

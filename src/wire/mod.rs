@@ -6,6 +6,7 @@ pub mod cni;
 pub mod conflist;
 pub mod document;
 pub mod environment;
+pub mod finding;
 pub mod kubeconfig;
 pub mod netconf;
 pub mod result;

@@ -1,0 +1,313 @@
+//! What `doctor` finds: one finding per check, with what was seen, what to do next and which runbook says more; and
+//! how the findings of a process that looks for itself and those of the agent become one list.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// Where the runbooks are, before a runbook's name. Whoever prints a finding may put an address before it.
+pub const RUNBOOKS: &str = "runbooks/";
+
+macro_rules! checks {
+    ($($(#[doc = $doc:literal])* $variant:ident = $name:literal, $runbook:literal;)*) => {
+        /// What is checked. In the order in which things depend on each other: what comes first explains the rest.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Check { $($(#[doc = $doc])* $variant,)* }
+
+        impl Check {
+            /// Every check.
+            pub const ALL: &'static [Check] = &[$(Check::$variant,)*];
+
+            /// Its name in output; stable.
+            pub const fn name(self) -> &'static str {
+                match self { $(Check::$variant => $name,)* }
+            }
+
+            /// The runbook for those who find something wrong.
+            pub const fn runbook(self) -> &'static str {
+                match self { $(Check::$variant => $runbook,)* }
+            }
+        }
+    };
+}
+
+checks! {
+    /// The API server answers whoever asks for the cluster.
+    ClusterApi = "cluster.api", "api-server";
+    /// The DaemonSet is there, and one of its pods on each node that it selects.
+    ClusterAgents = "cluster.agents", "node-without-agent";
+    /// All agents are of one version, and brought the same plugin.
+    ClusterVersions = "cluster.versions", "versions";
+    /// The agent of this node answers.
+    AgentAnswers = "agent.answers", "agent-not-answering";
+    /// The agent says that it is ready.
+    AgentReady = "agent.ready", "agent-not-ready";
+    /// The plugin's socket is there, for root alone.
+    AgentSocket = "agent.socket", "agent-not-answering";
+    /// The agent's process may do what it has to do.
+    AgentCapabilities = "agent.capabilities", "capabilities";
+    /// The agent, the command and the plugin on the node are of one version.
+    Versions = "versions", "versions";
+    /// The plugin is where the runtime looks for it, and is the image's.
+    PluginBinary = "plugin.binary", "plugin-missing";
+    /// The files of the network configuration can be used.
+    NetworkValid = "network.valid", "network-configuration";
+    /// The plugin's entry stands where it has to, in the file that is used.
+    NetworkPlace = "network.place", "network-configuration";
+    /// Nobody undoes the installation.
+    NetworkWriters = "network.writers", "network-configuration-reverted";
+    /// The container runtime reads the directories that are written.
+    RuntimeDirectory = "runtime.directory", "runtime-directory";
+    /// The plugin's kubeconfig is there and can be read.
+    Kubeconfig = "kubeconfig.file", "kubeconfig";
+    /// Nobody but root can read it.
+    KubeconfigMode = "kubeconfig.mode", "kubeconfig";
+    /// Its token has not expired.
+    KubeconfigToken = "kubeconfig.token", "kubeconfig";
+    /// The API server takes its credentials.
+    KubeconfigAccepted = "kubeconfig.accepted", "kubeconfig";
+    /// The watch of the node's pods hears from the API server.
+    WatchFresh = "watch.fresh", "watch-stale";
+    /// The kernel has what the rules need.
+    Backend = "backend", "backend";
+    /// Pods' validations succeed.
+    PodsValidation = "pods.validation", "validation-failing";
+    /// Pods have the rules that they should have.
+    PodsRedirected = "pods.redirected", "pods-not-redirected";
+    /// Pods are not repaired, deleted or evicted over and over.
+    PodsRepair = "pods.repair", "pods-evicted-repeatedly";
+    /// Telemetry reaches its collector.
+    Telemetry = "telemetry", "telemetry-lost";
+    /// The pod that was asked for is known.
+    PodKnown = "pod.known", "pod-unknown";
+    /// It has the rules that it should have.
+    PodRedirected = "pod.redirected", "pods-not-redirected";
+    /// Its validation succeeds.
+    PodValidation = "pod.validation", "validation-failing";
+    /// What the cluster's Events say of it.
+    PodEvents = "pod.events", "pod-events";
+}
+
+impl Check {
+    /// The check of this name, if this version knows it.
+    pub fn from_name(name: &str) -> Option<Check> {
+        Check::ALL.iter().copied().find(|check| check.name() == name)
+    }
+}
+
+/// What a check came to; the later, the more it is to be heeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Status {
+    /// It could not be found out.
+    Unknown,
+    Ok,
+    /// It works, and is probably not meant so, or will stop working.
+    Warning,
+    /// Pods fail, or start without their redirection.
+    Problem,
+}
+
+impl Status {
+    /// Every status.
+    pub const ALL: [Status; 4] = [Status::Unknown, Status::Ok, Status::Warning, Status::Problem];
+
+    /// Its name in output; stable.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Status::Unknown => "unknown",
+            Status::Ok => "ok",
+            Status::Warning => "warning",
+            Status::Problem => "problem",
+        }
+    }
+
+    /// Whether somebody has to do something about it.
+    pub const fn is_finding(self) -> bool {
+        matches!(self, Status::Warning | Status::Problem)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The check's name: one of [`Check::name`], or that of a check which another version has.
+    pub check: Cow<'static, str>,
+    pub status: Status,
+    /// One sentence: what is so, and what that means.
+    pub what: String,
+    /// What was seen: paths, values, names; one line each.
+    pub evidence: Vec<String>,
+    /// What to do; empty where there is nothing to be done.
+    pub next: String,
+    /// The runbook's name, after [`RUNBOOKS`]; empty where there is nothing to be done.
+    pub runbook: Cow<'static, str>,
+}
+
+impl Finding {
+    fn new(check: Check, status: Status, what: impl Into<String>, next: impl Into<String>) -> Finding {
+        let runbook = if status.is_finding() { check.runbook() } else { "" };
+        let (check, runbook) = (Cow::Borrowed(check.name()), Cow::Borrowed(runbook));
+        Finding { check, status, what: what.into(), evidence: Vec::new(), next: next.into(), runbook }
+    }
+
+    /// All is well.
+    pub fn ok(check: Check, what: impl Into<String>) -> Finding {
+        Finding::new(check, Status::Ok, what, "")
+    }
+
+    /// It could not be found out; `next` says how it could be.
+    pub fn unknown(check: Check, what: impl Into<String>, next: impl Into<String>) -> Finding {
+        Finding::new(check, Status::Unknown, what, next)
+    }
+
+    /// Somebody should look at it.
+    pub fn warning(check: Check, what: impl Into<String>, next: impl Into<String>) -> Finding {
+        Finding::new(check, Status::Warning, what, next)
+    }
+
+    /// Somebody has to do something.
+    pub fn problem(check: Check, what: impl Into<String>, next: impl Into<String>) -> Finding {
+        Finding::new(check, Status::Problem, what, next)
+    }
+
+    /// The same with something that was seen.
+    pub fn with(mut self, evidence: impl Into<String>) -> Finding {
+        self.evidence.push(evidence.into());
+        self
+    }
+
+    /// The same with the first few of these, and how many more there are.
+    pub fn with_some(mut self, evidence: &[String]) -> Finding {
+        const SHOWN: usize = 10;
+        self.evidence.extend(evidence.iter().take(SHOWN).cloned());
+        if evidence.len() > SHOWN {
+            self.evidence.push(format!("and {} more", evidence.len() - SHOWN));
+        }
+        self
+    }
+
+    /// Whether it is of this check.
+    pub fn is(&self, check: Check) -> bool {
+        self.check == check.name()
+    }
+}
+
+/// What was found on one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The node's name; empty where it is not known.
+    pub node: String,
+    /// The version of the agent there; empty where none answered.
+    pub version: String,
+    /// The SHA-256 of the plugin there, in hexadecimal; empty where there is none.
+    pub plugin: String,
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// The worst of its findings; what could not be found out is no finding.
+    pub fn worst(&self) -> Status {
+        worst(&self.findings)
+    }
+
+    /// Its finding of a check, if it has one.
+    pub fn of(&self, check: Check) -> Option<&Finding> {
+        self.findings.iter().find(|finding| finding.is(check))
+    }
+
+    /// Takes over what the agent of the same node found. Of two findings of one check the worse one stays; of two
+    /// that are as bad the agent's, which knows more.
+    pub fn merge(&mut self, agent: Report) {
+        for finding in agent.findings {
+            match self.findings.iter_mut().find(|own| own.check == finding.check) {
+                None => self.findings.push(finding),
+                Some(own) if finding.status >= own.status => *own = finding,
+                Some(_) => {}
+            }
+        }
+        let take = |own: &mut String, agents: String| {
+            if !agents.is_empty() {
+                *own = agents;
+            }
+        };
+        take(&mut self.version, agent.version);
+        take(&mut self.node, agent.node);
+        if self.plugin.is_empty() {
+            self.plugin = agent.plugin;
+        }
+        self.sort();
+    }
+
+    /// Puts the findings into the order of the checks; those of other versions come last.
+    pub fn sort(&mut self) {
+        let place = |finding: &Finding| Check::ALL.iter().position(|check| finding.is(*check)).unwrap_or(usize::MAX);
+        self.findings.sort_by_key(place);
+    }
+}
+
+/// The worst of these; [`Status::Ok`] when none is worse.
+pub fn worst<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> Status {
+    findings.into_iter().map(|finding| finding.status).max().unwrap_or(Status::Ok).max(Status::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_of_one_check_each_and_found_again() {
+        for check in Check::ALL {
+            assert_eq!(Check::from_name(check.name()), Some(*check));
+        }
+        assert_eq!(Check::from_name("agent.mood"), None);
+    }
+
+    #[test]
+    fn only_what_is_wrong_has_a_runbook() {
+        assert_eq!(Finding::ok(Check::Backend, "fine").runbook, "");
+        assert_eq!(Finding::unknown(Check::Backend, "who knows", "look").runbook, "");
+        assert_eq!(Finding::warning(Check::Backend, "odd", "look").runbook, "backend");
+    }
+
+    #[test]
+    fn the_worse_finding_stays_and_of_equals_the_agents() {
+        let report = |findings| Report { findings, ..Report::default() };
+        let mut own = report(vec![
+            Finding::problem(Check::PluginBinary, "it is gone", "wait"),
+            Finding::unknown(Check::Backend, "only the agent knows", ""),
+            Finding::ok(Check::Kubeconfig, "there"),
+        ]);
+        own.merge(Report {
+            version: "0.1.0".into(),
+            ..report(vec![
+                Finding::ok(Check::Kubeconfig, "as wanted"),
+                Finding::ok(Check::Backend, "nftables"),
+                Finding::ok(Check::PluginBinary, "as the image's"),
+                Finding::ok(Check::AgentReady, "ready"),
+            ])
+        });
+        let whats: Vec<&str> = own.findings.iter().map(|finding| finding.what.as_str()).collect();
+        assert_eq!(whats, ["ready", "it is gone", "as wanted", "nftables"]);
+        assert_eq!((own.worst(), own.version.as_str()), (Status::Problem, "0.1.0"));
+    }
+
+    #[test]
+    fn what_is_unknown_is_no_finding() {
+        assert_eq!(worst(&[Finding::unknown(Check::Backend, "", "")]), Status::Ok);
+        assert!(!Status::Unknown.is_finding() && Status::Warning.is_finding());
+        assert_eq!(worst([]), Status::Ok);
+    }
+
+    #[test]
+    fn long_evidence_is_cut_and_says_so() {
+        let many: Vec<String> = (0..12).map(|n| n.to_string()).collect();
+        let finding = Finding::ok(Check::Backend, "").with_some(&many);
+        assert_eq!(finding.evidence.len(), 11);
+        assert_eq!(finding.evidence[10], "and 2 more");
+    }
+}

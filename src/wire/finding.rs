@@ -1,0 +1,163 @@
+//! `doctor`'s report as JSON: what the agent answers, what `--output json` prints, and what is read back from an agent
+//! of any version. What is read is bounded and on one line each, because it goes to terminals and pages.
+
+use crate::domain::finding::{Finding, Report, Status};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+/// The most bytes of a report that are read.
+pub const LARGEST: usize = 1 << 20;
+/// The most findings of a report, and lines of a finding, that are taken.
+const MOST: usize = 256;
+/// The longest text that is taken, in characters.
+const LONGEST: usize = 2048;
+
+/// Something is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    #[error("the report has {0} bytes, at most {LARGEST} are read")]
+    TooLarge(usize),
+    #[error("this is no report of doctor: {0}")]
+    Json(#[source] serde_json::Error),
+}
+
+#[derive(Serialize, Deserialize)]
+struct ReportJson<'a> {
+    #[serde(default)]
+    node: Cow<'a, str>,
+    #[serde(default)]
+    version: Cow<'a, str>,
+    #[serde(default)]
+    plugin_sha256: Cow<'a, str>,
+    /// The worst of the findings.
+    #[serde(default)]
+    status: Cow<'a, str>,
+    findings: Vec<FindingJson<'a>>,
+}
+
+/// A finding as JSON.
+#[derive(Serialize, Deserialize)]
+pub struct FindingJson<'a> {
+    check: Cow<'a, str>,
+    status: Cow<'a, str>,
+    what: Cow<'a, str>,
+    #[serde(default)]
+    evidence: Cow<'a, [String]>,
+    #[serde(default)]
+    next: Cow<'a, str>,
+    #[serde(default)]
+    runbook: Cow<'a, str>,
+}
+
+/// A report as a JSON value.
+pub fn report(report: &Report) -> impl Serialize + '_ {
+    ReportJson {
+        node: report.node.as_str().into(),
+        version: report.version.as_str().into(),
+        plugin_sha256: report.plugin.as_str().into(),
+        status: report.worst().name().into(),
+        findings: report.findings.iter().map(finding).collect(),
+    }
+}
+
+/// A finding as a JSON value.
+pub fn finding(finding: &Finding) -> FindingJson<'_> {
+    FindingJson {
+        check: finding.check.as_ref().into(),
+        status: finding.status.name().into(),
+        what: finding.what.as_str().into(),
+        evidence: finding.evidence.as_slice().into(),
+        next: finding.next.as_str().into(),
+        runbook: finding.runbook.as_ref().into(),
+    }
+}
+
+/// Writes a report.
+pub fn encode(told: &Report) -> Vec<u8> {
+    // Texts and lists of texts cannot fail to be written.
+    serde_json::to_vec(&report(told)).unwrap_or_default()
+}
+
+/// Reads a report; a status that this version does not know is unknown.
+pub fn decode(bytes: &[u8]) -> Result<Report, ReportError> {
+    if bytes.len() > LARGEST {
+        return Err(ReportError::TooLarge(bytes.len()));
+    }
+    let read: ReportJson<'_> = serde_json::from_slice(bytes).map_err(ReportError::Json)?;
+    let finding = |found: &FindingJson<'_>| Finding {
+        check: Cow::Owned(on_one_line(&found.check)),
+        status: Status::ALL.into_iter().find(|status| status.name() == found.status).unwrap_or(Status::Unknown),
+        what: on_one_line(&found.what),
+        evidence: found.evidence.iter().take(MOST).map(|line| on_one_line(line)).collect(),
+        next: on_one_line(&found.next),
+        runbook: Cow::Owned(on_one_line(&found.runbook)),
+    };
+    Ok(Report {
+        node: on_one_line(&read.node),
+        version: on_one_line(&read.version),
+        plugin: on_one_line(&read.plugin_sha256),
+        findings: read.findings.iter().take(MOST).map(finding).collect(),
+    })
+}
+
+/// A text that cannot start a line of its own, nor steer a terminal; cut where it is very long.
+pub fn on_one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len().min(LONGEST));
+    for c in text.chars().take(LONGEST) {
+        match c {
+            '\n' | '\r' | '\t' => line.push(' '),
+            // Also what changes the direction of what follows.
+            c if c.is_control() || is_direction(c) => line.extend(c.escape_default()),
+            c => line.push(c),
+        }
+    }
+    if text.chars().nth(LONGEST).is_some() {
+        line.push('…');
+    }
+    line
+}
+
+fn is_direction(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::finding::Check;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let told = Report {
+            node: "node-a".into(),
+            version: "0.1.0".into(),
+            plugin: "ab".repeat(32),
+            findings: vec![
+                Finding::problem(Check::PluginBinary, "it is gone", "wait").with("/opt/cni/bin/istio-cni"),
+                Finding::ok(Check::Backend, "nftables"),
+            ],
+        };
+        assert_eq!(decode(&encode(&told)).unwrap(), told);
+    }
+
+    #[test]
+    fn a_report_of_another_version_is_read_as_far_as_it_is_understood() {
+        let text = br#"{"findings":[{"check":"agent.mood","status":"terrible","what":"w","since":3}],"more":{}}"#;
+        let read = decode(text).unwrap();
+        assert_eq!((read.findings[0].check.as_ref(), read.findings[0].status), ("agent.mood", Status::Unknown));
+    }
+
+    #[test]
+    fn what_is_no_report_is_an_error() {
+        for bad in ["", "[]", "{}", "{\"findings\":1}", "<html>"] {
+            assert!(matches!(decode(bad.as_bytes()), Err(ReportError::Json(_))), "{bad}");
+        }
+        assert!(matches!(decode(&vec![b' '; LARGEST + 1]), Err(ReportError::TooLarge(_))));
+    }
+
+    #[test]
+    fn hostile_texts_cannot_steer_a_terminal() {
+        assert_eq!(on_one_line("a\u{1b}[2Jb\nc\u{202e}d\u{7}"), "a\\u{1b}[2Jb c\\u{202e}d\\u{7}");
+        assert_eq!(on_one_line(&"é".repeat(3000)).chars().count(), LONGEST + 1);
+    }
+}
