@@ -4,6 +4,7 @@
 use super::backend::{self, Decision};
 use super::config::Settings;
 use super::http::{self, ListenError};
+use super::local::Addresses;
 use super::log_control::LogControl;
 use crate::host::uds_listener::{BindError, Listener, Stopper};
 use crate::k8s::error::ApiError;
@@ -51,6 +52,7 @@ pub struct Bound {
     pub(super) stopper: Stopper,
     pub(super) metrics: Option<TcpListener>,
     pub(super) health: TcpListener,
+    pub(super) local: Addresses,
 }
 
 /// Why the agent ended.
@@ -101,11 +103,12 @@ impl Agent {
 
     /// Takes the addresses. The socket is the last: whoever finds it finds an agent behind it.
     pub fn bind(self) -> Result<Bound, StartError> {
-        let Settings { monitoring, health, .. } = self.settings;
+        let Settings { monitoring, health, page, .. } = self.settings;
         let metrics = monitoring.map(|port| http::listen("/metrics", "MONITORING_PORT", port)).transpose()?;
         let health = http::listen("/healthz and /readyz", "HEALTH_PORT", health)?;
+        let local = Addresses::take(page, &self.settings.run_dir, &self.telemetry);
         let (listener, stopper) = Listener::bind(&socket(&self.settings))?;
-        Ok(Bound { agent: self, listener, stopper, metrics, health })
+        Ok(Bound { agent: self, listener, stopper, metrics, health, local })
     }
 }
 
@@ -130,6 +133,11 @@ impl Bound {
         self.health.local_addr().ok()
     }
 
+    /// Where the page is served, besides its socket, if it is.
+    pub fn page(&self) -> Option<SocketAddr> {
+        self.local.port()
+    }
+
     /// The socket's path.
     pub fn socket(&self) -> PathBuf {
         socket(&self.agent.settings)
@@ -147,6 +155,7 @@ impl Bound {
                 });
             }
         }
+        self.local.announce(telemetry);
     }
 }
 

@@ -14,6 +14,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -24,6 +25,8 @@ const CONNECTIONS: usize = 64;
 const REQUEST_WITHIN: Duration = Duration::from_secs(5);
 /// How long a connection may last, whatever is done on it.
 const CONNECTION_LIFE: Duration = Duration::from_secs(60);
+/// What a connection may hold of a request that is not read yet: the head of one has room in it.
+const REQUEST_BUFFER: usize = 16 << 10;
 /// How long to wait when no connection can be taken, before the next attempt.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
@@ -88,14 +91,35 @@ pub fn health(
     Router::new().route("/readyz", get(ready)).route("/healthz", get(alive))
 }
 
-/// Serves until it is dropped.
+/// Where connections come from.
+pub trait Accept: Send {
+    /// One of them.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next one.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Accept for tokio::net::TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        Ok(tokio::net::TcpListener::accept(self).await?.0)
+    }
+}
+
+/// Serves a port until it is dropped.
 pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+    serve_on(tokio::net::TcpListener::from_std(listener)?, router).await
+}
+
+/// Serves what connects, of whatever kind, until it is dropped.
+pub async fn serve_on(listener: impl Accept, router: Router) -> io::Result<()> {
     // Ends every connection when it is dropped.
     let mut connections = JoinSet::new();
     let mut by_age: VecDeque<AbortHandle> = VecDeque::with_capacity(CONNECTIONS);
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok(stream) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_AGAIN).await;
             continue;
         };
@@ -111,9 +135,9 @@ pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
 }
 
 /// Serves one connection to its end.
-async fn converse(stream: TcpStream, router: Router) {
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(REQUEST_WITHIN);
+    http.timer(TokioTimer::new()).header_read_timeout(REQUEST_WITHIN).max_buf_size(REQUEST_BUFFER);
     let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     // A client that went away or was too slow is its own loss.
     let _ = tokio::time::timeout(CONNECTION_LIFE, connection).await;

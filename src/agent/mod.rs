@@ -11,6 +11,7 @@ pub mod departure;
 mod http;
 mod inflight;
 pub mod install;
+pub mod local;
 pub mod log_control;
 pub mod notices;
 mod pods;

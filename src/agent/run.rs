@@ -12,6 +12,7 @@ use super::config::repair::RepairSettings;
 use super::http::LookFirst;
 use super::inflight::InFlight;
 use super::install::{Installed, Installer, Lent};
+use super::local::page::{self, Page};
 use super::readiness::{Change, Readiness};
 use super::repair::Repair;
 use super::service::Service;
@@ -28,6 +29,7 @@ use crate::k8s::client::ApiClient;
 use crate::k8s::lookup::{BlockingApi, Pods};
 use crate::telemetry::agent_event::AgentEvent;
 use crate::telemetry::pipeline::Telemetry;
+use axum::Router;
 use futures::FutureExt;
 use std::future::ready;
 use std::net::TcpListener;
@@ -68,7 +70,7 @@ impl Bound {
     /// Runs until `stop` says why to stop, or until a task ends unasked.
     pub fn run(self, stop: impl Future<Output = String>) -> Ending {
         self.announce();
-        let Bound { agent, listener, stopper, metrics, health } = self;
+        let Bound { agent, listener, stopper, metrics, health, local } = self;
         let Agent { settings, runtime, telemetry, backend, log, started } = agent;
         let running = Running {
             telemetry: telemetry.clone(),
@@ -102,7 +104,10 @@ impl Bound {
             events: &events,
         };
         let installed = Installed::set_up(&lent, || running.readiness.condition("the installation"), &mut tasks);
-        running.serve_http(&mut tasks, metrics, health, installed.as_ref(), &socket);
+        let look = look_first(installed.as_ref(), socket.clone());
+        running.serve_http(&mut tasks, metrics, health, &look, &socket);
+        let page = running.page(&settings, look);
+        let page_name = local.serve(page, &telemetry, &mut tasks, runtime.handle());
         tasks.spawn("socket's name", socket.clone().watch());
         tasks.spawn("log level", log.clone().watch());
         tasks.spawn("spool", Drain::new(&settings.run_dir, telemetry.clone()).run());
@@ -121,6 +126,7 @@ impl Bound {
         tasks.thread("socket", move || server::serve(&listener, &service, &under_way));
 
         let (ending, cause) = running.ended(tasks.first_end(stop));
+        drop(page_name);
         running.stop(&cause, Parts { installed, repair }, tasks, &runtime);
         runtime.shutdown_timeout(RUNTIME_END);
         ending
@@ -141,17 +147,22 @@ impl Running {
         tasks: &mut Tasks<'_>,
         metrics: Option<TcpListener>,
         health: TcpListener,
-        installed: Option<&Installed>,
+        look: &LookFirst,
         socket: &Arc<SocketName>,
     ) {
-        let look = look_first(installed, socket.clone());
         if let Some(listener) = metrics {
             let routes = http::metrics(self.telemetry.clone(), look.clone());
             tasks.spawn("metrics server", http::serve(listener, routes));
         }
         let name = socket.clone();
-        let routes = http::health(self.readiness.clone(), look, move || name.look());
+        let routes = http::health(self.readiness.clone(), look.clone(), move || name.look());
         tasks.spawn("health server", http::serve(health, routes));
+    }
+
+    /// What the local server tells.
+    fn page(&self, settings: &Settings, look: LookFirst) -> Router {
+        let (telemetry, readiness) = (self.telemetry.clone(), self.readiness.clone());
+        page::routes(Page { node: settings.node.clone(), telemetry, readiness, look })
     }
 
     fn service(&self, client: Arc<ApiClient>, runtime: &Handle, backend: Decision, answered: Arc<Answered>) -> Service {

@@ -45,6 +45,7 @@ const FLAGS: &[Flag] = &[
     text("node-name", "KUBERNETES_NODE_NAME", "Node whose pods are served [NODE_NAME, or the host's name]"),
     text("monitoring-port", "MONITORING_PORT", "Port of /metrics; 0 or less for none, auto for any [15014]"),
     text("health-port", "HEALTH_PORT", "Port of /healthz and /readyz; 0 or auto for any [8000]"),
+    text("page-address", "PAGE_ADDRESS", "Loopback address and port of the page, or off [127.0.0.1:15015]"),
     text("redirect-backend", "REDIRECT_BACKEND", "What programs the rules: auto, nftables or iptables [auto]"),
     text(
         "log_output_level",

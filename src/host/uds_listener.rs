@@ -102,6 +102,11 @@ impl Listener {
         }
     }
 
+    /// The socket itself, for somebody who waits for connections in another way. It does not block.
+    pub fn socket(&self) -> io::Result<UnixListener> {
+        self.socket.try_clone()
+    }
+
     /// Where the socket has its name.
     pub fn path(&self) -> &Path {
         &self.path

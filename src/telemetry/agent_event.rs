@@ -126,6 +126,9 @@ agent_events! {
     /// A server for people and probes is open.
     HttpListening { purpose: String = SERVER_PURPOSE, address: String = SERVER_ADDRESS, port: u64 = SERVER_PORT }
         = "istio_cni.http.listening", Info, "serving {purpose} on {}:{port}", in_url(address);
+    /// Nobody can ask at this address.
+    HttpUnavailable { purpose: String = SERVER_PURPOSE, address: String = SERVER_ADDRESS, problem: String = EXCEPTION_MESSAGE }
+        = "istio_cni.http.unavailable", Warn, "cannot serve {purpose} on {address}, going on without it: {problem}";
     /// A watch has the whole list.
     WatchSynced { resource: String = WATCH_RESOURCE, objects: usize = WATCH_OBJECTS }
         = "istio_cni.watch.synced", Info, "watch of {resource} in sync with {objects} objects";

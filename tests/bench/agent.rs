@@ -30,6 +30,7 @@ impl Agent {
             .env("SKIP_INSTALL", "true")
             .env("MONITORING_PORT", "0")
             .env("HEALTH_PORT", health.to_string())
+            .env("PAGE_ADDRESS", "127.0.0.1:0")
             .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

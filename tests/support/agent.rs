@@ -180,6 +180,7 @@ pub fn command(node: &Node) -> Command {
         ("KUBERNETES_NODE_NAME", "node-a"),
         ("MONITORING_PORT", "auto"),
         ("HEALTH_PORT", "0"),
+        ("PAGE_ADDRESS", "off"),
         // What this agent would install, tests/install_agent.rs looks at.
         ("SKIP_INSTALL", "true"),
         ("LOG_AS_JSON", "true"),

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod install;
 pub mod level_file;
 mod log;
+mod page;
 pub mod repair;
 mod unknown;
 mod value;
@@ -21,6 +22,7 @@ use crate::k8s::client::ApiSource;
 use audit::AuditSettings;
 use install::InstallSettings;
 use repair::RepairSettings;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use value::{boolean, directory, list, port, served_port, text};
 
@@ -43,6 +45,8 @@ pub struct Settings {
     pub monitoring: Option<u16>,
     /// The port of `/healthz` and `/readyz`; 0 is any free one.
     pub health: u16,
+    /// Where the page is served, besides its socket; None is nowhere.
+    pub page: Option<SocketAddr>,
     /// The agent's own pod.
     pub pod_namespace: String,
     pub pod_name: String,
@@ -78,6 +82,7 @@ impl Settings {
             api: api(lookup)?,
             monitoring: port(lookup, "MONITORING_PORT", 15014)?,
             health: served_port(lookup, "HEALTH_PORT", 8000)?,
+            page: page::read(lookup)?,
             pod_namespace: text(lookup, "POD_NAMESPACE", ""),
             pod_name: text(lookup, "POD_NAME", ""),
             exclude_namespaces: list(lookup, "EXCLUDE_NAMESPACES"),
@@ -111,6 +116,7 @@ impl Settings {
             ("KUBECONFIG", kubeconfig),
             ("MONITORING_PORT", port(self.monitoring)),
             ("HEALTH_PORT", port(Some(self.health))),
+            ("PAGE_ADDRESS", page::describe(self.page)),
             ("POD_NAMESPACE", self.pod_namespace.clone()),
             ("POD_NAME", self.pod_name.clone()),
             ("EXCLUDE_NAMESPACES", self.exclude_namespaces.join(",")),

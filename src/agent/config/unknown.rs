@@ -73,6 +73,7 @@ const KNOWN: &[&str] = &[
     // Ours.
     "KUBECONFIG",
     "HEALTH_PORT",
+    "PAGE_ADDRESS",
     "REDIRECT_BACKEND",
     "HOST_PROC",
     "AUDIT_INTERVAL",

@@ -109,6 +109,7 @@ fn environment(around: &Surroundings<'_>) -> Vec<(&'static str, String)> {
         // Its metrics come over OTLP, and its ports must not be in anybody's way.
         ("MONITORING_PORT", "0".to_owned()),
         ("HEALTH_PORT", "0".to_owned()),
+        ("PAGE_ADDRESS", "off".to_owned()),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}", around.otlp)),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf".to_owned()),
         ("OTEL_RESOURCE_ATTRIBUTES", "k8s.cluster.name=demo".to_owned()),
