@@ -230,6 +230,7 @@ fn setup(settings: &Settings, lookup: &dyn Fn(&str) -> Option<String>) -> Setup 
         console: Box::new(std::io::stdout()),
         format: if settings.log_json { Format::Json } else { Format::Tabs },
         keeper: Some(Arc::new(SpoolKeeper::new(&settings.run_dir))),
+        history: settings.history,
     }
 }
 

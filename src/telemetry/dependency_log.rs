@@ -115,6 +115,7 @@ mod tests {
             console: Box::new(screen.clone()),
             format: Format::Tabs,
             keeper: None,
+            history: 0,
         };
         let telemetry = Telemetry::start(setup, &tokio::runtime::Handle::current());
         let subscriber = tracing_subscriber::registry().with(DependencyLog::new(&telemetry));

@@ -4,7 +4,7 @@
 //! The way of what is told: [`story`] collects the spans and log records of one request into a
 //! batch; the plugin sends it as bytes ([`batch`]) or leaves it in the spool; the agent's
 //! [`pipeline`] takes every batch, derives the samples ([`metrics`]), shows the lines
-//! ([`console_writer`]) and queues the rest for the collector ([`otlp`]).
+//! ([`console_writer`]), keeps the recent traces ([`history`]) and queues all for the collector ([`otlp`]).
 //!
 //! Everything is OTLP's own types from its birth on, instead of the SDK's: ids and start times are
 //! given (the trace id is the pod's UID), histogram points carry exemplars, and every lost item is
@@ -23,6 +23,7 @@ mod drops;
 pub mod event;
 mod export;
 pub mod held;
+pub mod history;
 pub mod keep;
 pub mod keys;
 pub mod metrics;

@@ -8,6 +8,7 @@ use super::drops::Drops;
 use super::event::Level;
 use super::export::Exports;
 use super::held::Share;
+use super::history::History;
 use super::keep::{Keeper, Queued, Source};
 use super::metrics::{DropReason, Metrics, Signal};
 use super::otlp::config::Config;
@@ -41,6 +42,8 @@ pub struct Setup {
     pub format: Format,
     /// Where what cannot be sent is kept; without one it is counted as lost.
     pub keeper: Option<Arc<dyn Keeper>>,
+    /// How many bytes of recent traces are remembered; 0: none.
+    pub history: usize,
 }
 
 /// The agent's telemetry; clones are handles to the same.
@@ -51,6 +54,7 @@ struct Shared {
     core: Arc<Core>,
     config: Config,
     resource: Resource,
+    history: Arc<History>,
     spans: Option<Arc<Queue<Queued<Span>>>>,
     exports: Mutex<Option<Exports>>,
 }
@@ -68,12 +72,18 @@ impl Telemetry {
             core.event(AgentEvent::ConfigIgnored { variable, problem });
         }
         let (exports, spans) = Exports::start(&core, &config, &resource, runtime);
-        Telemetry(Arc::new(Shared { core, config, resource, spans, exports: Mutex::new(Some(exports)) }))
+        let history = History::new(setup.history);
+        Telemetry(Arc::new(Shared { core, config, resource, history, spans, exports: Mutex::new(Some(exports)) }))
     }
 
     /// The metrics, to count into and to render.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.0.core.metrics
+    }
+
+    /// The memory of recent traces.
+    pub fn history(&self) -> &Arc<History> {
+        &self.0.history
     }
 
     /// Who is telling.
@@ -112,6 +122,7 @@ impl Telemetry {
     /// The same for what is held already, at least in part: the share parts with it.
     pub fn ingest_held(&self, batch: Batch, origin: Origin, share: &mut Share) {
         share.cover(self.to_send(&batch));
+        self.0.history.remember(&batch);
         self.tell(&batch, origin);
         self.send(batch, origin, Source::Memory(share));
     }
@@ -174,6 +185,7 @@ impl Telemetry {
     /// room, so [`Telemetry::has_room`] is to be asked first. The receipt is settled by what has
     /// arrived. Unless it was `told` before, samples are taken and lines shown as well.
     pub fn take_over(&self, batch: Batch, origin: Origin, told: bool, receipt: &Receipt) {
+        self.0.history.remember(&batch);
         if !told {
             self.tell(&batch, origin);
         }

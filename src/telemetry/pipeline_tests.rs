@@ -16,8 +16,16 @@ fn start(console: Box<dyn Write + Send>) -> Telemetry {
     let identity = Identity { version: "1".into(), ..Identity::default() };
     let warning = Warning { variable: "OTEL_BSP_SCHEDULE_DELAY".into(), problem: "\"x\" is no number".into() };
     let config = (Config::default(), vec![warning]);
-    let setup =
-        Setup { config, identity, revision: "", level: Level::Debug, console, format: Format::Tabs, keeper: None };
+    let setup = Setup {
+        config,
+        identity,
+        revision: "",
+        level: Level::Debug,
+        console,
+        format: Format::Tabs,
+        keeper: None,
+        history: 0,
+    };
     Telemetry::start(setup, &Handle::current())
 }
 

@@ -60,6 +60,7 @@ fn start_with(environment: &[(&str, &str)], keeper: Option<Arc<dyn Keeper>>) -> 
         console: Box::new(screen.clone()),
         format: Format::Tabs,
         keeper,
+        history: 0,
     };
     (Telemetry::start(setup, &Handle::current()), screen)
 }

@@ -43,6 +43,7 @@ impl Screen {
             console: Box::new(self.clone()),
             format: Format::Json,
             keeper: None,
+            history: 0,
         };
         Telemetry::start(setup, runtime)
     }

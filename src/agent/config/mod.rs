@@ -19,12 +19,13 @@ pub use without_effect::WithoutEffect;
 use crate::domain::outbound::{Outbound, OutboundError};
 use crate::domain::request::Backend;
 use crate::k8s::client::ApiSource;
+use crate::telemetry::history::DEFAULT_BYTES;
 use audit::AuditSettings;
 use install::InstallSettings;
 use repair::RepairSettings;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use value::{boolean, directory, list, port, served_port, text};
+use value::{boolean, directory, list, port, served_port, size, text};
 
 /// Finds a setting's text by its environment name. An empty text counts as set.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -63,6 +64,8 @@ pub struct Settings {
     /// What the node says about outbound traffic, for pods that are set up without the plugin; an
     /// error of it matters to them alone.
     pub outbound: Result<Outbound, OutboundError>,
+    /// How many bytes of recent traces are remembered; 0: none.
+    pub history: usize,
     /// Thresholds of the log.
     pub levels: LogLevels,
     /// Whether the log is JSON.
@@ -91,6 +94,7 @@ impl Settings {
             audit: audit::read(lookup)?,
             backend: backend(lookup)?,
             outbound: audit::outbound(lookup),
+            history: size(lookup, "HISTORY_BYTES", DEFAULT_BYTES)?,
             levels: LogLevels::read(&text(lookup, "LOG_OUTPUT_LEVEL", ""))?,
             log_json: boolean(lookup, "LOG_AS_JSON")?,
             without_effect: without_effect::without_effect(lookup),
@@ -121,6 +125,7 @@ impl Settings {
             ("POD_NAME", self.pod_name.clone()),
             ("EXCLUDE_NAMESPACES", self.exclude_namespaces.join(",")),
             ("REDIRECT_BACKEND", self.backend.name().to_owned()),
+            ("HISTORY_BYTES", self.history.to_string()),
             ("LOG_OUTPUT_LEVEL", format!("{},cni-plugin:{}", self.levels.agent.name(), self.levels.plugin.name())),
         ];
         settings.extend(self.audit.describe());

@@ -30,7 +30,7 @@ fn the_settings_are_described_by_their_names() {
         text,
         "CNI_AGENT_RUN_DIR=/var/run/istio-cni KUBERNETES_NODE_NAME=host-1 API_SERVER=https://10.0.0.1:6443 \
          KUBECONFIG=/k MONITORING_PORT=none HEALTH_PORT=8000 PAGE_ADDRESS=127.0.0.1:15015 POD_NAMESPACE= POD_NAME= EXCLUDE_NAMESPACES=a,b \
-         REDIRECT_BACKEND=auto LOG_OUTPUT_LEVEL=info,cni-plugin:info AUDIT_INTERVAL=300s HOST_PROC=/p CNI_BIN_SOURCE_DIR=/opt/cni/bin \
+         REDIRECT_BACKEND=auto HISTORY_BYTES=4194304 LOG_OUTPUT_LEVEL=info,cni-plugin:info AUDIT_INTERVAL=300s HOST_PROC=/p CNI_BIN_SOURCE_DIR=/opt/cni/bin \
          CNI_BIN_TARGET_DIRS=/host/opt/cni/bin MOUNTED_CNI_NET_DIR=/host/etc/cni/net.d CHAINED_CNI_PLUGIN=true \
          CNI_CONF_NAME= ISTIO_OWNED_CNI_CONFIG_FILENAME= PLUGIN_KUBECONFIG=file KUBECONFIG_MODE=0600 REPAIR_MODE=none"
     );
@@ -132,4 +132,22 @@ fn log_levels_are_read_by_scope() {
     assert_eq!(levels("cni-plugin:error,ztunnel:debug"), Ok((Level::Info, Level::Error)));
     assert_eq!(levels("default:info,all:none,cni-plugin:debug"), Ok((Level::Off, Level::Off)));
     assert!(levels("loud").unwrap_err().to_string().starts_with("LOG_OUTPUT_LEVEL=\"loud\" cannot be used"));
+}
+
+#[test]
+fn sizes_are_bytes_with_the_units_of_kubernetes() {
+    let history = |value: &str| read(&[("HISTORY_BYTES", value)]).map(|settings| settings.history);
+    assert_eq!(read(&[]).unwrap().history, 4 << 20);
+    for (given, bytes) in
+        [("0", 0), ("", 0), ("65536", 65536), ("512Ki", 512 << 10), (" 2MiB ", 2 << 20), ("1G", 1000 * 1000 * 1000)]
+    {
+        assert_eq!(history(given), Ok(bytes), "{given:?}");
+    }
+    for wrong in ["-1", "4 Ti", "2Gi", "Mi", "1.5Mi", "4mi", "99999999999999999999Gi"] {
+        let error = history(wrong).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("HISTORY_BYTES={wrong:?} cannot be used: it takes bytes up to 1Gi")),
+            "{error}"
+        );
+    }
 }

@@ -77,6 +77,7 @@ const KNOWN: &[&str] = &[
     "REDIRECT_BACKEND",
     "HOST_PROC",
     "AUDIT_INTERVAL",
+    "HISTORY_BYTES",
     "CNI_BIN_SOURCE_DIR",
     "CNI_BIN_TARGET_DIRS",
     "SKIP_INSTALL",

@@ -95,6 +95,34 @@ pub(super) fn mode(lookup: Lookup<'_>, key: &'static str, default: u32) -> Resul
     }
 }
 
+/// The most bytes that any size may be.
+const LARGEST: usize = 1 << 30;
+
+/// A size in bytes: a whole number, alone or with `Ki`, `Mi` or `Gi` (of 1024) or `k`, `M` or `G` (of
+/// 1000), as Kubernetes writes quantities; a `B` may follow. Nothing at all is 0.
+pub(super) fn size(lookup: Lookup<'_>, key: &'static str, default: usize) -> Result<usize, SettingError> {
+    let Some(value) = lookup(key) else { return Ok(default) };
+    let given = value.trim();
+    let digits = given.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = given.get(digits.len()..).unwrap_or_default().trim_start();
+    let bytes = match unit.strip_suffix('B').unwrap_or(unit) {
+        "" => Some(1),
+        "k" | "K" => Some(1000),
+        "M" => Some(1000 * 1000),
+        "G" => Some(1000 * 1000 * 1000),
+        "Ki" => Some(1 << 10),
+        "Mi" => Some(1 << 20),
+        "Gi" => Some(1 << 30),
+        _ => None,
+    };
+    let number = if given.is_empty() { Some(0) } else { digits.parse::<usize>().ok() };
+    let size = bytes.zip(number).and_then(|(bytes, number)| number.checked_mul(bytes));
+    size.filter(|size| *size <= LARGEST).ok_or_else(|| {
+        let allowed = "bytes up to 1Gi: a whole number, alone or with Ki, Mi, Gi, k, M or G, such as 4Mi; 0 is none";
+        SettingError { key, value: value.clone(), allowed }
+    })
+}
+
 /// A comma list; blanks around its items and empty items are dropped.
 pub(super) fn list(lookup: Lookup<'_>, key: &'static str) -> Vec<String> {
     let value = text(lookup, key, "");

@@ -61,6 +61,7 @@ pub fn tell(
             console: Box::new(std::io::stdout()),
             format: if settings.json { Format::Json } else { Format::Tabs },
             keeper: None,
+            history: 0,
         },
         runtime.handle(),
     );
