@@ -38,11 +38,32 @@ const SHOWN: &[&str] = &[
     "passed in",
     "CHECK found it",
     "DEL shop/web-0",
+    "NO ADD for shop/api-0: it started before the plugin was there",
+    "its istio-validation gave up after ",
+    "exit code 126",
+    "Error connecting to 127.0.0.6:15002: dial tcp 127.0.0.1:0->127.0.0.6:15002: connect: connection refused",
+    "validation timeout",
+    "repaired it in place in ",
+    "pod detected as broken, repaired, trace ",
+    "`pilot-agent istio-iptables` passed in ",
+    "Validation passed, iptables rules established",
+    "PACKETS of shop/api-0",
+    "api-0:15006",
     "TRACE ",
     "cni.add",
     "rules.apply",
     "cni.del",
+    "shop/api-0, which was repaired",
+    "pod.init istio-validation",
+    "validate.connect",
+    "no probe to 127.0.0.6:15002 came back",
+    "repair.pod",
+    "repair.netns",
+    "rules.apply",
+    "rules.verify",
+    "pod.init istio-validation",
     "METRICS that moved",
+    "istio_cni_repair_pods_repaired_total",
     "istio_cni_requests_total",
     "All as it should be",
 ];
@@ -57,7 +78,11 @@ fn the_demo_shows_all_and_leaves_nothing() {
     assert_shown(&stdout, SHOWN);
     assert_eq!(installed.leftovers(), Vec::<String>::new());
     if nix::unistd::geteuid().is_root() {
-        assert_shown(&stdout, &["PACKETS of shop/web-0", "web-0:15053", "proxy 1337", "peer:80"]);
+        let validated = ["VALIDATE shop/web-0", "`pilot-agent istio-iptables` passed in "];
+        assert_shown(
+            &stdout,
+            &[validated.as_slice(), &["PACKETS of shop/web-0", "web-0:15053", "proxy 1337", "peer:80"]].concat(),
+        );
     }
     assert!(!stdout.contains('\x1b'), "a pipe gets no colours:\n{stdout}");
     let widest = stdout.lines().map(|line| line.chars().count()).max().unwrap();
@@ -71,7 +96,9 @@ fn the_demo_works_without_root_and_still_shows_both_sides_of_the_proxy() {
     let (stdout, stderr) = texts(&output);
     assert!(output.status.success(), "{stdout}\n{stderr}");
     assert_shown(&stdout, SHOWN);
-    assert_shown(&stdout, &["a user namespace", "PACKETS of shop/web-1", "proxy 1337", "peer:80", "web-1:15006"]);
+    let validated = ["a user namespace", "VALIDATE shop/web-1", "`pilot-agent istio-iptables` passed in "];
+    let packets = ["PACKETS of shop/web-1", "proxy 1337", "peer:80", "web-1:15006"];
+    assert_shown(&stdout, &[validated.as_slice(), &packets].concat());
     assert_eq!(installed.leftovers(), Vec::<String>::new());
 }
 

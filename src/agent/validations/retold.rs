@@ -150,15 +150,20 @@ fn retell(past: &mut Past, init: SpanId, validation: &Validation, now_ns: u64) {
     let listening = failed.filter(|_| families.is_empty());
     let (start_ns, end_ns) = (*start_ns, *listened_ns);
     past.span(&Told { name: listen, id: child(listen), parent: id, start_ns, end_ns, failure: listening }, Vec::new());
+    // One family is probed after the other, and the sentence is about the first that failed.
+    let (mut start_ns, mut sentence) = (end_ns, failed.map(|(_, message)| message));
     for family in families {
         let word = family.family.name();
-        let (id, parent) = (child(&format!("{connect} {word}")), id);
-        let failure = failed.filter(|_| !family.passed);
-        let (start_ns, end_ns) = (end_ns, family.end_ns);
+        let (id, parent, end_ns) = (child(&format!("{connect} {word}")), id, family.end_ns);
+        let failure = failed.filter(|_| !family.passed).map(|(error_type, message)| {
+            let own = family.errors.last().map_or(message, |run| run.text.as_str());
+            (error_type, sentence.take().unwrap_or(own))
+        });
         let attributes =
             vec![attribute(keys::NETWORK_TYPE, word), attribute(keys::VALIDATION_ATTEMPTS, u64::from(family.attempts))];
         past.span(&Told { name: connect, id, parent, start_ns, end_ns, failure }, attributes);
         attempts(past, id, family, now_ns);
+        start_ns = end_ns;
     }
 }
 

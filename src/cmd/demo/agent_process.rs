@@ -29,6 +29,8 @@ pub struct Surroundings<'a> {
     pub run_dir: &'a Path,
     pub kubeconfig: &'a Path,
     pub otlp: SocketAddr,
+    /// A `/proc` that shows the pods' processes, and nobody else's.
+    pub proc: &'a Path,
 }
 
 impl AgentProcess {
@@ -104,6 +106,10 @@ fn environment(around: &Surroundings<'_>) -> Vec<(&'static str, String)> {
         ("KUBERNETES_NODE_NAME", NODE.to_owned()),
         ("POD_NAMESPACE", "istio-system".to_owned()),
         ("POD_NAME", "istio-cni-node-demo".to_owned()),
+        ("REPAIR_REPAIR_PODS", "true".to_owned()),
+        ("HOST_PROC", around.proc.display().to_string()),
+        // When it looks at the pods is the demo's to say.
+        ("AUDIT_INTERVAL", "0".to_owned()),
         // What is installed on this machine is not the demo's to touch.
         ("SKIP_INSTALL", "true".to_owned()),
         // Its metrics come over OTLP, and its ports must not be in anybody's way.

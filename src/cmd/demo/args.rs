@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 
 /// The hidden option with which the demo starts itself again to hold a namespace.
 pub const HOLD_NETNS: &str = "--hold-netns";
+/// The hidden option with which the demo starts itself again as a pod's validation container.
+pub const VALIDATE_IN: &str = "--validate-in";
 
 /// Shows a meshed pod's network set-up end to end on this machine
 ///
 /// Makes network namespaces of its own for sample pods, runs the real plugin against the real agent for them, sends
-/// real packets, and draws the trace that came of it. Needs no cluster, no collector and no root: without root it
+/// real packets, validates, has a pod that started without the plugin repaired, and draws the traces that came of it. Needs no cluster, no collector and no root: without root it
 /// works in a user namespace. Leaves nothing behind.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -29,9 +31,13 @@ pub struct DemoArgs {
     #[arg(long, value_name = "URL")]
     pub otlp: Option<String>,
 
-    /// Holds a network namespace whose only user has this id, until standard input ends
-    #[arg(long, value_name = "UID", hide = true, exclusive = true)]
-    pub hold_netns: Option<u32>,
+    /// Holds a network namespace, whose only user has this id if one is given, until standard input ends
+    #[arg(long, value_name = "UID", num_args = 0..=1, hide = true, exclusive = true)]
+    pub hold_netns: Option<Option<u32>>,
+
+    /// Validates the redirection in the namespaces of this process, as the proxy's user
+    #[arg(long, value_name = "PID", hide = true, exclusive = true)]
+    pub validate_in: Option<u32>,
 }
 
 /// A page about pods is not for the network.

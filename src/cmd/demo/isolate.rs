@@ -124,17 +124,19 @@ fn maps_id(map: &str, id: u32) -> bool {
     })
 }
 
-/// A child that holds a network namespace whose only user is called `uid`: it belongs to a user namespace of its
-/// own, and the kernel names the sender of a packet by the map of the namespace's owner.
+/// A child that makes a network namespace and stays in it, as a pod's pause container does. With a user that is the
+/// namespace's only one, under this name: it then belongs to a user namespace of its own, and the kernel names the
+/// sender of a packet by the map of the namespace's owner.
 pub struct Holder {
     child: Child,
 }
 
 impl Holder {
     /// Starts the child, and returns when the namespace is there.
-    pub fn start(uid: u32) -> Result<Holder> {
+    pub fn start(user: Option<u32>) -> Result<Holder> {
         let child = Command::new("/proc/self/exe")
-            .args(["demo", super::args::HOLD_NETNS, &uid.to_string()])
+            .args(["demo", super::args::HOLD_NETNS])
+            .args(user.map(|uid| uid.to_string()))
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -150,9 +152,14 @@ impl Holder {
         Ok(holder)
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Where its network namespace is.
     pub fn netns(&self) -> String {
-        format!("/proc/{}/ns/net", self.child.id())
+        format!("/proc/{}/ns/net", self.pid())
     }
 }
 
@@ -167,10 +174,16 @@ impl Drop for Holder {
 const READY: &[u8; 6] = b"ready\n";
 
 /// The child's side of [`Holder`].
-pub fn hold_netns(uid: u32) -> Result<()> {
-    let (own_uid, own_gid) = (geteuid().as_raw(), getegid().as_raw());
-    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).map_err(|errno| forbidden(errno, read_sysctl))?;
-    write_maps(uid, own_uid, own_gid)?;
+pub fn hold_netns(user: Option<u32>) -> Result<()> {
+    match user {
+        Some(uid) => {
+            let (own_uid, own_gid) = (geteuid().as_raw(), getegid().as_raw());
+            unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET)
+                .map_err(|errno| forbidden(errno, read_sysctl))?;
+            write_maps(uid, own_uid, own_gid)?;
+        }
+        None => unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?,
+    }
     let mut stdout = std::io::stdout();
     stdout.write_all(READY)?;
     stdout.flush()?;

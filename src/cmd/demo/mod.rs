@@ -4,9 +4,12 @@ mod agent_process;
 mod api;
 pub mod args;
 mod closing;
+mod container;
 mod drift;
 mod forward;
 mod isolate;
+mod kubelet;
+mod late;
 mod metrics;
 mod out;
 mod packets;
@@ -14,6 +17,7 @@ mod page;
 mod plugin_call;
 mod pods;
 mod probe;
+mod process;
 mod receiver;
 mod scenes;
 mod stage;
@@ -42,9 +46,10 @@ const PLUGIN: &str = "istio-cni";
 
 /// Runs the demo. Must be called before the process has a second thread.
 pub fn run(args: DemoArgs) -> ExitCode {
-    let result = match args.hold_netns {
-        Some(uid) => isolate::hold_netns(uid),
-        None => play(args),
+    let result = match (args.hold_netns, args.validate_in) {
+        (Some(user), _) => isolate::hold_netns(user),
+        (None, Some(pause)) => container::become_validator(pause),
+        (None, None) => play(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -125,9 +130,11 @@ async fn show(out: &mut Out, users: Users, plugin: PathBuf, forwarder: Option<Fo
     let mut stage = Stage::set(out, users, plugin, forwarder.as_ref().map(Forwarder::onward)).await?;
 
     scenes::add(out, &stage, &stage.meshed).await?;
+    late::validate(out, &stage, &stage.meshed).await?;
     let mut packets = vec![(stage.meshed.name(), scenes::packets(out, &stage, &stage.meshed)?)];
     if let Some(twin) = &stage.twin {
         scenes::add(out, &stage, twin).await?;
+        late::validate(out, &stage, twin).await?;
         packets.push((twin.name(), scenes::packets(out, &stage, twin)?));
     }
     scenes::add_again(out, &stage, &stage.meshed).await?;
@@ -135,6 +142,8 @@ async fn show(out: &mut Out, users: Users, plugin: PathBuf, forwarder: Option<Fo
     scenes::refuse(out, &stage, &stage.broken).await?;
     scenes::check(out, &stage, &stage.meshed).await?;
     scenes::del(out, &stage, &stage.meshed).await?;
+    late::repair(out, &stage, &stage.late).await?;
+    packets.push((stage.late.name(), scenes::packets(out, &stage, &stage.late)?));
     stage.stop_agent().await?;
     let page = closing::tell(out, &stage, packets)?;
     stage.clear()?;

@@ -1,21 +1,17 @@
 //! A container runtime's call of the plugin: environment, configuration on stdin, result on stdout.
 
 use super::pods::{NAMESPACE, Pod};
+use super::process::{Ended, run};
 use super::world::{Addresses, Sandbox};
-use crate::host::child::killed_with_us;
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 /// The version of the specification that the demo's runtime speaks.
 const CNI_VERSION: &str = "1.1.0";
-/// Longer than any answer takes; the agent's own limits are far below.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The runtime's side: the plugin's binary and the node's run directory.
 pub struct Runtime {
@@ -59,8 +55,7 @@ impl Runtime {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let begun = Instant::now();
         let mut plugin = Command::new(&self.plugin);
-        killed_with_us(plugin.as_std_mut());
-        let spawned = plugin
+        plugin
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("CNI_COMMAND", command)
@@ -68,27 +63,10 @@ impl Runtime {
             .env("CNI_NETNS", sandbox)
             .env("CNI_IFNAME", "eth0")
             .env("CNI_PATH", plugin_dir)
-            .env("CNI_ARGS", arguments(container))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot run the plugin {}", self.plugin.display()))?;
-        let mut running = Running(spawned);
+            .env("CNI_ARGS", arguments(container));
         let config = self.config(container.sandbox).to_string();
-        let talk = async move {
-            let child = &mut running.0;
-            if let Some(mut stdin) = child.stdin.take() {
-                // A plugin that does not read its configuration shows by its answer.
-                let _read = stdin.write_all(config.as_bytes()).await;
-            }
-            let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-            tokio::try_join!(child.wait(), whole(stdout), whole(stderr))
-        };
-        let Ok(answer) = tokio::time::timeout(PATIENCE, talk).await else {
-            bail!("the plugin did not answer {command} within {} s", PATIENCE.as_secs());
-        };
-        let (status, stdout, stderr) = answer.context("cannot read the plugin's answer")?;
+        let what = format!("the plugin {}", self.plugin.display());
+        let Ended { status, stdout, stderr } = run(plugin, config.as_bytes(), &what).await?;
         Ok(Reply { success: status.success(), stdout, stderr, took: begun.elapsed() })
     }
 
@@ -104,30 +82,6 @@ impl Runtime {
             "prevResult": previous_result(sandbox),
         })
     }
-}
-
-/// The plugin's process. When the demo is interrupted meanwhile it is ended and waited for: nothing
-/// may be left once the demo has ended.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Fails for one that has ended.
-        if self.0.start_kill().is_ok() {
-            while matches!(self.0.try_wait(), Ok(None)) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-    }
-}
-
-/// All that a process writes to one of its outputs.
-async fn whole(output: Option<impl AsyncRead + Unpin>) -> std::io::Result<String> {
-    let mut bytes = Vec::new();
-    if let Some(mut output) = output {
-        output.read_to_end(&mut bytes).await?;
-    }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn arguments(container: &Container<'_>) -> String {

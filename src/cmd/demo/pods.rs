@@ -1,6 +1,7 @@
 //! The sample pods, as the API server has them.
 
 use super::isolate::Users;
+use crate::domain::validation_run::CONTAINER;
 use serde_json::{Value, json};
 
 /// The user of the sample applications.
@@ -38,6 +39,8 @@ pub struct Pods {
     pub plain: Pod,
     /// Injected, with an annotation that is wrong.
     pub broken: Pod,
+    /// Injected, and started when the node had no plugin.
+    pub late: Pod,
 }
 
 impl Pods {
@@ -50,19 +53,22 @@ impl Pods {
             twin: if users == Users::One { Some(meshed("web-1")?) } else { None },
             plain: pod("nightly-report", json!({}), json!([application("report")]))?,
             broken: injected("cart-0", ipv6, BROKEN_ANNOTATION)?,
+            late: meshed("api-0")?,
         })
     }
 
     /// Every pod.
     pub fn all(&self) -> impl Iterator<Item = &Pod> {
-        [&self.meshed].into_iter().chain(&self.twin).chain([&self.plain, &self.broken])
+        [&self.meshed].into_iter().chain(&self.twin).chain([&self.plain, &self.broken, &self.late])
     }
 }
 
 fn injected(name: &'static str, ipv6: bool, annotation: (&str, &str)) -> anyhow::Result<Pod> {
     let status = r#"{"containers":["istio-proxy"],"initContainers":["istio-validation"],"revision":"default"}"#;
     let annotations = json!({ "sidecar.istio.io/status": status, annotation.0: annotation.1 });
-    pod(name, annotations, json!([application("app"), proxy(ipv6)]))
+    let mut pod = pod(name, annotations, json!([application("app"), proxy(ipv6)]))?;
+    pod.object["spec"]["initContainers"] = json!([{ "name": CONTAINER, "image": "istio/proxyv2" }]);
+    Ok(pod)
 }
 
 fn application(name: &str) -> Value {
@@ -143,7 +149,7 @@ mod tests {
     #[test]
     fn a_single_user_gets_a_twin_of_the_meshed_pod() {
         let names = |users| Pods::new(users, true).unwrap().all().map(|pod| pod.name).collect::<Vec<_>>();
-        assert_eq!(names(Users::Any), ["web-0", "nightly-report", "cart-0"]);
-        assert_eq!(names(Users::One), ["web-0", "web-1", "nightly-report", "cart-0"]);
+        assert_eq!(names(Users::Any), ["web-0", "nightly-report", "cart-0", "api-0"]);
+        assert_eq!(names(Users::One), ["web-0", "web-1", "nightly-report", "cart-0", "api-0"]);
     }
 }

@@ -10,6 +10,7 @@ use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
@@ -50,8 +51,9 @@ impl Landing {
 }
 
 /// Listeners; they end when this is dropped.
+#[derive(Default)]
 pub struct Listeners {
-    tasks: JoinSet<()>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 /// What somebody listens on.
@@ -63,14 +65,9 @@ pub struct Ports {
 }
 
 impl Listeners {
-    /// None yet.
-    pub fn new() -> Listeners {
-        Listeners { tasks: JoinSet::new() }
-    }
-
     /// Listens inside `netns` on these ports, with the sockets of this user (`None`: ours). Each
     /// connection and each datagram is answered with its [`Landing`].
-    pub fn add(&mut self, netns: &Netns, who: &str, ports: &Ports, ipv6: bool, user: Option<u32>) -> Result<()> {
+    pub fn add(&self, netns: &Netns, who: &str, ports: &Ports, ipv6: bool, user: Option<u32>) -> Result<()> {
         let (v4, v6) = match ports.loopback {
             true => (Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST),
             false => (Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED),
@@ -85,13 +82,14 @@ impl Listeners {
             Ok([open(ports.tcp, SockType::Stream)?, open(ports.udp, SockType::Datagram)?])
         });
         let [tcp, udp] = sockets?.with_context(|| format!("cannot listen as {who}"))?;
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         for descriptor in tcp {
             let listener = tokio::net::TcpListener::from_std(descriptor.into())?;
-            self.tasks.spawn(answer_connections(listener, who.to_owned()));
+            tasks.spawn(answer_connections(listener, who.to_owned()));
         }
         for descriptor in udp {
             let socket = tokio::net::UdpSocket::from_std(descriptor.into())?;
-            self.tasks.spawn(answer_datagrams(socket, who.to_owned()));
+            tasks.spawn(answer_datagrams(socket, who.to_owned()));
         }
         Ok(())
     }
@@ -101,6 +99,8 @@ impl Listeners {
 fn bound(to: SocketAddr, kind: SockType) -> Result<OwnedFd> {
     let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+    // The validator had the port a moment ago.
+    setsockopt(&socket, sockopt::ReuseAddr, &(kind == SockType::Stream))?;
     if to.is_ipv6() {
         setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
     }

@@ -17,7 +17,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// How long the agent may take to export what it knows already.
-const EXPORT: Duration = Duration::from_secs(5);
+pub const EXPORT: Duration = Duration::from_secs(5);
 
 /// A meshed pod: its ADD.
 pub async fn add(out: &mut Out, stage: &Stage, actor: &Actor) -> Result<()> {
@@ -35,8 +35,9 @@ pub async fn add(out: &mut Out, stage: &Stage, actor: &Actor) -> Result<()> {
         }
     }
     let span = stage.receiver.wait_for(EXPORT, "the rules that were applied", |got| applied(got, actor).pop()).await?;
-    let built =
-        stage.receiver.wait_for(EXPORT, "the rules that were built", |got| named(got, actor, Step::RulesBuild).pop());
+    let built = stage
+        .receiver
+        .wait_for(EXPORT, "the rules that were built", |got| named(got, actor, Step::RulesBuild.name()).pop());
     let count = attribute(&built.await?.attributes, keys::RULES_COUNT.as_str());
     let backend = attribute(&span.attributes, keys::RULES_BACKEND.as_str());
     ensure!(changed(&span), "the first ADD of {} says that the rules were there already", actor.name());
@@ -116,6 +117,7 @@ pub async fn refuse(out: &mut Out, stage: &Stage, actor: &Actor) -> Result<()> {
 }
 
 fn untouched(out: &mut Out, stage: &Stage, actor: &Actor) -> Result<()> {
+    stage.start_containers(actor)?;
     let landings = tokio::task::block_in_place(|| stage.send_all(actor, Redirection::None))?;
     out.done(&format!("no rule is in its namespace: {} packets landed where they were sent to", landings.len()))
 }
@@ -152,7 +154,12 @@ pub async fn del(out: &mut Out, stage: &Stage, actor: &Actor) -> Result<()> {
 }
 
 fn took(reply: &Reply) -> String {
-    duration(u64::try_from(reply.took.as_nanos()).unwrap_or(u64::MAX))
+    ns(reply.took)
+}
+
+/// A duration for people.
+pub fn ns(took: Duration) -> String {
+    duration(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX))
 }
 
 fn expect_result(reply: &Reply, actor: &Actor) -> Result<()> {
@@ -167,23 +174,24 @@ fn expect_result(reply: &Reply, actor: &Actor) -> Result<()> {
     Ok(())
 }
 
-/// The spans of this step of the pod, the earliest first.
-fn named(received: &Received, actor: &Actor, step: Step) -> Vec<Span> {
+/// The pod's spans of this name, the earliest first.
+pub fn named(received: &Received, actor: &Actor, name: &str) -> Vec<Span> {
     let trace = actor.trace();
-    let is_it = |span: &&Span| span.trace_id == trace.0 && span.name == step.name();
+    let is_it = |span: &&Span| span.trace_id == trace.0 && span.name == name;
     let mut spans: Vec<Span> = received.spans.iter().filter(is_it).cloned().collect();
     spans.sort_by_key(|span| span.start_time_unix_nano);
     spans
 }
 
 fn applied(received: &Received, actor: &Actor) -> Vec<Span> {
-    named(received, actor, Step::RulesApply)
+    named(received, actor, Step::RulesApply.name())
 }
 
 fn changed(span: &Span) -> bool {
     attribute(&span.attributes, keys::RULES_CHANGED.as_str()) == "true"
 }
 
-fn length(span: &Span) -> u64 {
+/// How long it took, in nanoseconds.
+pub fn length(span: &Span) -> u64 {
     span.end_time_unix_nano.saturating_sub(span.start_time_unix_nano)
 }

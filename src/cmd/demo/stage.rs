@@ -2,17 +2,21 @@
 
 use super::agent_process::{AgentProcess, Surroundings};
 use super::api::Api;
+use super::container::{Containers, Run};
 use super::forward::Onward;
 use super::isolate::Users;
+use super::kubelet::reported;
 use super::out::Out;
 use super::packets::{LISTENERS, Probe, Redirection, Sender, plan};
 use super::plugin_call::{Container, Runtime};
 use super::pods::{NAMESPACE, Pod, Pods, random_sandbox_id};
 use super::probe::{Landing, Listeners, send};
 use super::receiver::Receiver;
-use super::world::{Peer, Sandbox, Scratch};
+use super::world::{Netns, Peer, Sandbox, Scratch};
 use crate::domain::identity::TraceId;
 use anyhow::{Context, Result};
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -36,9 +40,11 @@ pub struct Stage {
     pub twin: Option<Actor>,
     pub plain: Actor,
     pub broken: Actor,
+    pub late: Actor,
     users: Users,
     peer: Peer,
-    _listeners: Listeners,
+    listeners: Listeners,
+    containers: Containers,
     scratch: Scratch,
 }
 
@@ -67,24 +73,28 @@ impl Stage {
         let twin = pods.twin.map(|pod| actor(pod, Sender::Proxy)).transpose()?;
         let plain = actor(pods.plain, Sender::Application)?;
         let broken = actor(pods.broken, Sender::Application)?;
-        let actors = || every(&meshed, &twin, &plain, &broken);
-        let listeners = listen(&peer, users, actors)?;
-        let names: Vec<&str> = actors().map(|actor| actor.pod.name).collect();
+        let late = actor(pods.late, Sender::Proxy)?;
+        let actors: Vec<&Actor> = [&meshed].into_iter().chain(&twin).chain([&plain, &broken, &late]).collect();
+        let names: Vec<&str> = actors.iter().map(|actor| actor.pod.name).collect();
         let families = if peer.ipv6 { "IPv4 and IPv6" } else { "IPv4 alone, as IPv6 is switched off here" };
         out.done(&format!("network namespaces of {}, each joined to a peer by veth, {families}", names.join(", ")))?;
 
         let run_dir = scratch.dir("run")?;
         let kubeconfig = api.write_kubeconfig(&run_dir)?;
+        let proc = scratch.dir("proc")?;
+        actors.iter().try_for_each(|actor| actor.show_in(&proc))?;
         let around = Surroundings {
             scratch: scratch.path(),
             run_dir: &run_dir,
             kubeconfig: &kubeconfig,
             otlp: receiver.address(),
+            proc: &proc,
         };
         let begun = Instant::now();
         let agent = AgentProcess::start(&around).await?;
         out.done(&format!("the agent, process {}, ready after {} ms", agent.pid(), begun.elapsed().as_millis()))?;
-        Ok(Stage {
+        let containers = Containers::new(scratch.dir("containers")?, peer.ipv6)?;
+        let stage = Stage {
             agent: Some(agent),
             runtime: Runtime::new(plugin, run_dir),
             api,
@@ -93,16 +103,44 @@ impl Stage {
             twin,
             plain,
             broken,
+            late,
             users,
             peer,
-            _listeners: listeners,
+            listeners: Listeners::default(),
+            containers,
             scratch,
-        })
+        };
+        stage.listen(Sender::Peer, &stage.peer.netns, "peer")?;
+        Ok(stage)
+    }
+
+    /// Starts a pod's application and its proxy, where it has one.
+    pub fn start_containers(&self, actor: &Actor) -> Result<()> {
+        let netns = &actor.sandbox.netns;
+        [Sender::Application, Sender::Proxy].into_iter().try_for_each(|who| self.listen(who, netns, actor.pod.name))
+    }
+
+    /// Somebody listens, with the sockets of the user that it stands for, where there can be several.
+    fn listen(&self, who: Sender, netns: &Netns, name: &str) -> Result<()> {
+        let user = if self.users == Users::Any { who.uid() } else { None };
+        let mut own = LISTENERS.iter().filter(|(listener, _)| *listener == who);
+        own.try_for_each(|(_, ports)| self.listeners.add(netns, name, ports, self.peer.ipv6, user))
+    }
+
+    /// Runs a pod's validation container.
+    pub async fn validate(&self, actor: &Actor) -> Result<Run> {
+        let pause = actor.sandbox.netns.pause().context("the pod has no process")?;
+        self.containers.validate(&actor.pod, pause).await
+    }
+
+    /// What the kubelet reports to the API server once the validation has run so often.
+    pub fn report(&self, actor: &Actor, runs: &[Run]) {
+        self.api.replace(reported(actor, runs));
     }
 
     /// Every pod.
     pub fn actors(&self) -> impl Iterator<Item = &Actor> {
-        every(&self.meshed, &self.twin, &self.plain, &self.broken)
+        [&self.meshed].into_iter().chain(&self.twin).chain([&self.plain, &self.broken, &self.late])
     }
 
     /// Takes everything down, and makes sure that it is.
@@ -161,33 +199,6 @@ impl Stage {
     }
 }
 
-/// Everybody who listens does, each with the sockets of the user that it stands for, where there can be several.
-fn listen<'a, Pods: Iterator<Item = &'a Actor>>(
-    peer: &Peer,
-    users: Users,
-    actors: impl Fn() -> Pods,
-) -> Result<Listeners> {
-    let mut listeners = Listeners::new();
-    for (who, ports) in &LISTENERS {
-        let user = if users == Users::Any { who.uid() } else { None };
-        match who {
-            Sender::Peer => listeners.add(&peer.netns, "peer", ports, peer.ipv6, user)?,
-            _ => actors()
-                .try_for_each(|actor| listeners.add(&actor.sandbox.netns, actor.pod.name, ports, peer.ipv6, user))?,
-        }
-    }
-    Ok(listeners)
-}
-
-fn every<'a>(
-    meshed: &'a Actor,
-    twin: &'a Option<Actor>,
-    plain: &'a Actor,
-    broken: &'a Actor,
-) -> impl Iterator<Item = &'a Actor> {
-    [meshed].into_iter().chain(twin).chain([plain, broken])
-}
-
 impl Actor {
     fn enter(pod: Pod, user: Sender, users: Users, peer: &Peer, number: u8, namespaces: &Path) -> Result<Actor> {
         let (only, senders) = match users {
@@ -201,6 +212,22 @@ impl Actor {
     /// `namespace/name`.
     pub fn name(&self) -> String {
         format!("{NAMESPACE}/{}", self.pod.name)
+    }
+
+    /// Whether the proxy's user can be in it, who validates.
+    pub fn has_proxy(&self) -> bool {
+        self.senders.contains(&Sender::Proxy)
+    }
+
+    /// Shows the pod's process, with the cgroup that a runtime would have given it, in a `/proc`.
+    fn show_in(&self, proc: &Path) -> Result<()> {
+        let Some(pid) = self.sandbox.netns.pause() else { return Ok(()) };
+        let (real, shown) = (PathBuf::from(format!("/proc/{pid}")), proc.join(pid.to_string()));
+        let failed = || format!("cannot make {}", shown.display());
+        fs::create_dir(&shown).with_context(failed)?;
+        ["ns", "stat"].iter().try_for_each(|file| symlink(real.join(file), shown.join(file))).with_context(failed)?;
+        let cgroup = format!("0::/kubepods/pod{}/{}\n", self.pod.uid, self.id);
+        fs::write(shown.join("cgroup"), cgroup).with_context(failed)
     }
 
     /// The pod's trace.

@@ -59,19 +59,31 @@ impl Drop for Scratch {
 pub struct Netns {
     path: PathBuf,
     descriptor: OwnedFd,
+    /// Who is in it from its beginning to its end, in a pod's.
+    pause: Option<Holder>,
 }
 
 impl Netns {
-    /// A new namespace at `path`. With `user`, its only user is the caller, by that name.
-    pub fn new(path: PathBuf, user: Option<u32>) -> Result<Netns> {
-        let failed = || format!("cannot make a network namespace at {}", path.display());
-        fs::File::create_new(&path).with_context(failed)?;
-        match user {
-            Some(uid) => bind(&Holder::start(uid)?.netns(), &path).with_context(failed)?,
-            None => enter_scratch(|| bind("/proc/thread-self/ns/net", &path))?.with_context(failed)?,
-        }
+    /// A new namespace at `path`, with nobody in it.
+    pub fn new(path: PathBuf) -> Result<Netns> {
+        fs::File::create_new(&path).with_context(|| failed(&path))?;
+        enter_scratch(|| bind("/proc/thread-self/ns/net", &path))?.with_context(|| failed(&path))?;
         let descriptor = open(&path, OwnNamespace::Refused)?;
-        Ok(Netns { path, descriptor })
+        Ok(Netns { path, descriptor, pause: None })
+    }
+
+    /// A pod's new namespace at `path`. With `user`, its only user is the caller, by that name.
+    pub fn of_pod(path: PathBuf, user: Option<u32>) -> Result<Netns> {
+        fs::File::create_new(&path).with_context(|| failed(&path))?;
+        let pause = Holder::start(user)?;
+        bind(&pause.netns(), &path).with_context(|| failed(&path))?;
+        let descriptor = open(&path, OwnNamespace::Refused)?;
+        Ok(Netns { path, descriptor, pause: Some(pause) })
+    }
+
+    /// The process that is in it all the time, in a pod's.
+    pub fn pause(&self) -> Option<u32> {
+        self.pause.as_ref().map(Holder::pid)
     }
 
     /// What a runtime puts into CNI_NETNS.
@@ -83,6 +95,10 @@ impl Netns {
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
         Ok(enter(self.descriptor.as_fd(), work)?)
     }
+}
+
+fn failed(path: &Path) -> String {
+    format!("cannot make a network namespace at {}", path.display())
 }
 
 impl AsFd for Netns {
@@ -137,7 +153,7 @@ pub struct Peer {
 impl Peer {
     /// Makes the peer's namespace, and finds out there whether the kernel has IPv6.
     pub fn new(path: PathBuf) -> Result<Peer> {
-        let netns = Netns::new(path, None)?;
+        let netns = Netns::new(path)?;
         let ipv6 = netns.inside(|| {
             let disabled = fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6");
             disabled.is_ok_and(|text| text.trim() == "0")
@@ -148,7 +164,7 @@ impl Peer {
 
     /// Makes a pod's namespace and joins it to the peer: `eth0` in the pod, the pod's name here.
     pub fn join(&self, pod: &str, number: u8, path: PathBuf, user: Option<u32>) -> Result<Sandbox> {
-        let netns = Netns::new(path, user)?;
+        let netns = Netns::of_pod(path, user)?;
         let link = Addresses::of(number, self.ipv6);
         let name = format!("{:.15}", pod);
         let failed = || format!("cannot join {pod} to its peer");
