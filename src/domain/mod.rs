@@ -36,6 +36,7 @@ pub mod request;
 pub mod reverts;
 pub mod ruleset;
 pub mod settings;
+pub mod startup;
 pub mod step;
 pub mod trace_context;
 pub mod validation;

@@ -61,6 +61,9 @@ impl PodFacts {
         PodRef { namespace: self.namespace.clone(), name: self.name.clone(), uid: Some(self.uid.clone()) }
     }
 
+    /// The annotation that the injector leaves on the pods to which it gave a sidecar.
+    pub const SIDECAR_STATUS: &'static str = "sidecar.istio.io/status";
+
     /// The mirror pod's annotation that holds the UID under which the runtime knows a static pod.
     pub const CONFIG_HASH: &'static str = "kubernetes.io/config.hash";
 

@@ -1,5 +1,5 @@
 //! What the API server knows of a pod's life: the part of its status, and of its specification,
-//! that tells a pod whose redirection is missing from one that is well.
+//! that tells a pod whose redirection is missing from one that is well, and how it started.
 
 use std::net::IpAddr;
 
@@ -20,6 +20,97 @@ pub struct PodStatus {
     pub addresses: Vec<IpAddr>,
     /// `status.initContainerStatuses`, in their order.
     pub init: Vec<ContainerStatus>,
+    /// How it started.
+    pub life: Life,
+}
+
+/// How a pod started, as far as the API server says. All times are nanoseconds since the epoch, of whole
+/// seconds, for the API has no others here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Life {
+    /// `metadata.creationTimestamp`, by the API server's clock.
+    pub created_ns: Option<u64>,
+    /// `status.startTime`: the kubelet has seen it, by the node's clock.
+    pub started_ns: Option<u64>,
+    /// When its deletion was asked for: `metadata.deletionTimestamp` without the grace period.
+    pub deleted_ns: Option<u64>,
+    /// `status.reason`, `Evicted` for example; mostly empty.
+    pub reason: String,
+    /// `status.message`, at most [`LONGEST`] bytes; mostly empty.
+    pub message: String,
+    /// Those of `status.conditions` that are read.
+    pub conditions: Vec<Condition>,
+    /// `status.containerStatuses`, in their order.
+    pub containers: Vec<ContainerStatus>,
+}
+
+/// How many bytes of a message are kept, that of a condition, of a waiting container, or of the pod.
+pub const LONGEST: usize = 1024;
+
+impl Life {
+    /// The condition of this kind.
+    pub fn condition(&self, kind: ConditionKind) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.kind == kind)
+    }
+
+    /// Since when the condition of this kind is met; nothing if it is not, or nobody says since when.
+    pub fn met_ns(&self, kind: ConditionKind) -> Option<u64> {
+        self.condition(kind).filter(|condition| condition.met).and_then(|condition| condition.since_ns)
+    }
+
+    /// Whether the condition of this kind is met.
+    pub fn is(&self, kind: ConditionKind) -> bool {
+        self.condition(kind).is_some_and(|condition| condition.met)
+    }
+}
+
+/// A condition of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    pub kind: ConditionKind,
+    /// Whether its status is `True`.
+    pub met: bool,
+    /// `lastTransitionTime`.
+    pub since_ns: Option<u64>,
+    /// Mostly empty.
+    pub reason: String,
+    /// At most [`LONGEST`] bytes; mostly empty.
+    pub message: String,
+}
+
+/// The conditions that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConditionKind {
+    Scheduled,
+    /// `PodReadyToStartContainers`, which was called `PodHasNetwork` first.
+    SandboxReady,
+    Initialized,
+    ContainersReady,
+    Ready,
+    /// Somebody ends the pod: eviction, preemption.
+    DisruptionTarget,
+}
+
+impl ConditionKind {
+    /// The condition with this `type`, if it is read.
+    pub fn from_name(name: &str) -> Option<ConditionKind> {
+        Some(match name {
+            "PodScheduled" => ConditionKind::Scheduled,
+            "PodReadyToStartContainers" | "PodHasNetwork" => ConditionKind::SandboxReady,
+            "Initialized" => ConditionKind::Initialized,
+            "ContainersReady" => ConditionKind::ContainersReady,
+            "Ready" => ConditionKind::Ready,
+            "DisruptionTarget" => ConditionKind::DisruptionTarget,
+            _ => return None,
+        })
+    }
+}
+
+/// A text cut to [`LONGEST`], without spare room.
+pub fn fitted(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(LONGEST));
+    text.shrink_to_fit();
+    text
 }
 
 impl PodStatus {
@@ -34,6 +125,10 @@ impl PodStatus {
 pub struct ContainerStatus {
     pub name: String,
     pub restarts: u32,
+    /// Whether it counts as ready; of an init container, whether it is done.
+    pub ready: bool,
+    /// Whether it is an init container that keeps running (`restartPolicy: Always`).
+    pub sidecar: bool,
     pub state: ContainerState,
     /// How its last run before this one ended, if there was one.
     pub last: Option<Terminated>,
@@ -45,8 +140,8 @@ pub enum ContainerState {
     /// The API server does not say.
     #[default]
     Unknown,
-    /// It waits, for this reason (`CrashLoopBackOff`, for example).
-    Waiting { reason: String },
+    /// It waits, for this reason (`CrashLoopBackOff`, for example); the message has at most [`LONGEST`] bytes.
+    Waiting { reason: String, message: String },
     /// It runs, since then (nanoseconds since the epoch, of second precision).
     Running { started_ns: Option<u64> },
     /// It has ended.
@@ -59,6 +154,15 @@ impl ContainerState {
         match self {
             ContainerState::Terminated(ended) => Some(ended),
             _ => None,
+        }
+    }
+
+    /// Since when it runs, or ran.
+    pub fn started_ns(&self) -> Option<u64> {
+        match self {
+            ContainerState::Running { started_ns } => *started_ns,
+            ContainerState::Terminated(ended) => ended.started_ns,
+            ContainerState::Unknown | ContainerState::Waiting { .. } => None,
         }
     }
 }

@@ -2,7 +2,9 @@
 //! costs little memory.
 
 use super::pod::PodFacts;
+use super::pod_status::Life;
 use super::proxy::{PROXY_CONTAINER, Variable};
+use super::startup::Scope;
 
 /// The annotations and labels with these prefixes are read; of others only [`ALSO`].
 const PREFIXES: [&str; 3] = ["sidecar.istio.io", "traffic.sidecar.istio.io", "istio.io"];
@@ -11,7 +13,7 @@ const PREFIXES: [&str; 3] = ["sidecar.istio.io", "traffic.sidecar.istio.io", "is
 const ALSO: [&str; 2] = [PodFacts::CONFIG_HASH, "tracing.k8s.io/traceparent"];
 
 /// Present or absent is all that is asked of this annotation, and its value is long.
-const VALUE_UNREAD: &str = "sidecar.istio.io/status";
+const VALUE_UNREAD: &str = PodFacts::SIDECAR_STATUS;
 
 /// Arguments beyond these (`proxy TYPE`) are not read.
 const ARGUMENTS: usize = 2;
@@ -25,6 +27,8 @@ pub struct Kept {
     pub annotations: Vec<String>,
     /// Whether the lives of init containers are asked about in pods without a proxy too.
     pub every_init: bool,
+    /// Whose starts are told.
+    pub startups: Scope,
 }
 
 impl Kept {
@@ -49,9 +53,15 @@ impl Kept {
             container.env.shrink_to_fit();
         }
         pod.containers.shrink_to_fit();
-        if !self.every_init && !pod.annotations.contains_key(VALUE_UNREAD) {
+        let startup = self.startups.includes(pod);
+        if !self.every_init && !startup && !pod.annotations.contains_key(VALUE_UNREAD) {
             pod.status.init = Vec::new();
         }
+        if !startup {
+            pod.status.life = Life::default();
+        }
+        pod.status.life.conditions.shrink_to_fit();
+        pod.status.life.containers.shrink_to_fit();
         pod.status.init.shrink_to_fit();
     }
 }
@@ -87,7 +97,8 @@ mod tests {
 
     #[test]
     fn what_a_setting_asks_about_stays() {
-        let kept = Kept { labels: vec!["app".into()], annotations: vec!["mesh".into()], every_init: true };
+        let kept =
+            Kept { labels: vec!["app".into()], annotations: vec!["mesh".into()], every_init: true, ..Kept::default() };
         let mut pod = PodFacts {
             annotations: [("mesh".to_owned(), "long".to_owned()), ("other".to_owned(), "x".to_owned())].into(),
             labels: [("app".to_owned(), "web".to_owned()), ("tier".to_owned(), "front".to_owned())].into(),

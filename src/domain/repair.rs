@@ -6,6 +6,7 @@ use super::label_selector::LabelSelector;
 use super::pod::PodFacts;
 use super::pod_status::{ContainerStatus, Terminated};
 use super::prune::Kept;
+use super::startup::Scope;
 use super::validation::EXIT_NOT_REDIRECTED;
 
 /// The name of the span of an attempt.
@@ -261,6 +262,7 @@ pub fn kept(detector: &Detector, policy: &Policy) -> Kept {
         annotations: Some(detector.annotation.clone()).filter(|key| !key.is_empty()).into_iter().collect(),
         // Pods without a sidecar have statuses of init containers kept only where that is asked for.
         every_init: detector.annotation != Detector::SIDECAR,
+        startups: Scope::Off,
     }
 }
 

@@ -27,11 +27,11 @@ fn ended(exit_code: i32, message: &str) -> Terminated {
 }
 
 fn init(name: &str, state: ContainerState, last: Option<Terminated>) -> ContainerStatus {
-    ContainerStatus { name: name.into(), restarts: 1, state, last }
+    ContainerStatus { name: name.into(), restarts: 1, state, last, ..ContainerStatus::default() }
 }
 
 fn waiting() -> ContainerState {
-    ContainerState::Waiting { reason: "CrashLoopBackOff".into() }
+    ContainerState::Waiting { reason: "CrashLoopBackOff".into(), message: String::new() }
 }
 
 fn pod(init: Vec<ContainerStatus>) -> PodFacts {

@@ -204,6 +204,22 @@ error_types! {
     EvictionBlocked => "eviction_blocked",
     /// More was to be repaired than the node's limit allows.
     RepairLimit => "repair_limit",
+    /// The pod's sandbox, with its network, could not be made.
+    SandboxFailed => "sandbox_failed",
+    /// A volume of the pod could not be mounted.
+    VolumeFailed => "volume_failed",
+    /// The image of a container could not be had.
+    ImagePullFailed => "image_pull_failed",
+    /// A container could not be started, or ended when it should not have.
+    ContainerFailed => "container_failed",
+    /// A container of the pod is not ready, or a readiness gate is not.
+    PodNotReady => "pod_not_ready",
+    /// The pod failed as a whole: it was not admitted, or took too long.
+    PodFailed => "pod_failed",
+    /// The pod was evicted or preempted.
+    PodEvicted => "pod_evicted",
+    /// The pod was deleted.
+    PodDeleted => "pod_deleted",
     /// Reading or writing a file or socket failed.
     Io => "io",
     /// A defect of this software; always worth a report.

@@ -59,7 +59,7 @@ impl RunResult {
 /// The ended runs of this container that the API server still tells of, the older one first.
 pub fn runs<'a>(pod: &'a PodFacts, container: &str) -> Vec<Run<'a>> {
     let Some(status) = pod.status.init.iter().find(|status| status.name == container) else { return Vec::new() };
-    let ContainerStatus { name, restarts, state, last } = status;
+    let ContainerStatus { name, restarts, state, last, .. } = status;
     let run = |number, ended| Run { container: name, number, ended };
     let last = last.as_ref().map(|ended| run(restarts.saturating_sub(1), ended));
     last.into_iter().chain(state.terminated().map(|ended| run(*restarts, ended))).collect()
@@ -95,8 +95,13 @@ mod tests {
     }
 
     fn pod(state: ContainerState, last: Option<Terminated>, restarts: u32) -> PodFacts {
-        let status =
-            |name: &str| ContainerStatus { name: name.into(), restarts, state: state.clone(), last: last.clone() };
+        let status = |name: &str| ContainerStatus {
+            name: name.into(),
+            restarts,
+            state: state.clone(),
+            last: last.clone(),
+            ..ContainerStatus::default()
+        };
         let init = vec![status("other"), status(CONTAINER)];
         PodFacts { status: PodStatus { init, ..PodStatus::default() }, ..PodFacts::default() }
     }
@@ -112,7 +117,11 @@ mod tests {
     #[test]
     fn what_runs_waits_or_is_not_there_has_not_ended() {
         assert!(runs(&pod(ContainerState::Running { started_ns: None }, None, 0), CONTAINER).is_empty());
-        let waiting = pod(ContainerState::Waiting { reason: "CrashLoopBackOff".into() }, Some(ended(1, "")), 1);
+        let waiting = pod(
+            ContainerState::Waiting { reason: "CrashLoopBackOff".into(), message: String::new() },
+            Some(ended(1, "")),
+            1,
+        );
         assert_eq!(runs(&waiting, CONTAINER).iter().map(Run::result).collect::<Vec<_>>(), [RunResult::Broke]);
         assert!(runs(&waiting, "istio-init").is_empty());
     }

@@ -13,6 +13,7 @@ pub mod parent;
 pub mod plugin_kubeconfig;
 pub mod pod;
 pub mod pod_changes;
+pub mod pod_events;
 pub mod pod_status;
 pub mod resource;
 pub mod rest;

@@ -1,7 +1,7 @@
 //! The Pod object as the API server (or a file) gives it, cut down to what the software reads.
 //! Unknown fields are ignored and `null` stands for absent, as in the API's own conventions.
 
-use super::pod_status::Status;
+use super::pod_status::{Status, nanos};
 use crate::domain::pod::{Container, PodFacts};
 use crate::domain::pod_status::PodStatus;
 use serde::{Deserialize, Deserializer};
@@ -43,6 +43,11 @@ pub struct Metadata {
     /// When it was asked to end; absent for a pod that was not.
     #[serde(default)]
     pub deletion_timestamp: Option<String>,
+    /// The seconds until then that it was given.
+    #[serde(default)]
+    pub deletion_grace_period_seconds: Option<i64>,
+    #[serde(default)]
+    pub creation_timestamp: Option<String>,
 }
 
 /// `spec`.
@@ -71,6 +76,9 @@ pub struct PodContainer {
     pub env: Vec<EnvVar>,
     #[serde(default, deserialize_with = "or_default")]
     pub security_context: SecurityContext,
+    /// Of an init container: `Always` for one that keeps running.
+    #[serde(default, deserialize_with = "or_default")]
+    pub restart_policy: String,
 }
 
 /// One entry of a container's `env`. A `valueFrom` leaves `value` empty.
@@ -125,14 +133,26 @@ impl Pod {
     /// The facts on which decision, rules and trace rest; init containers come first.
     pub fn into_facts(self) -> PodFacts {
         let PodSpec { host_network, restart_policy, init_containers, containers } = self.spec;
+        let (addresses, phase) = (self.status.addresses(), self.status.phase.clone());
+        let (mut init, mut life) = self.status.lives();
+        for status in &mut init {
+            let always = |spec: &PodContainer| spec.name == status.name && spec.restart_policy == "Always";
+            status.sidecar = init_containers.iter().any(always);
+        }
+        life.created_ns = nanos(self.metadata.creation_timestamp);
+        let grace = self.metadata.deletion_grace_period_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+        let grace_ns = grace.unwrap_or_default().saturating_mul(1_000_000_000);
+        let deleting = self.metadata.deletion_timestamp.is_some();
+        life.deleted_ns = nanos(self.metadata.deletion_timestamp).map(|gone| gone.saturating_sub(grace_ns));
         let status = PodStatus {
             resource_version: self.metadata.resource_version,
-            deleting: self.metadata.deletion_timestamp.is_some(),
+            deleting,
             host_network,
             restart_policy,
-            addresses: self.status.addresses(),
-            phase: self.status.phase.clone(),
-            init: self.status.init(),
+            addresses,
+            phase,
+            init,
+            life,
         };
         PodFacts {
             namespace: self.metadata.namespace,

@@ -1,7 +1,7 @@
-//! The part of a Pod's `status` that is read: its addresses and its init containers' lives.
+//! The part of a Pod's `status` that is read: its addresses, its conditions and its containers' lives.
 
 use super::pod::or_default;
-use crate::domain::pod_status::{ContainerState, ContainerStatus, Terminated};
+use crate::domain::pod_status::{self, ConditionKind, ContainerState, ContainerStatus, Terminated, fitted};
 use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 use std::net::IpAddr;
@@ -18,6 +18,32 @@ pub struct Status {
     pod_ips: Vec<PodIp>,
     #[serde(default, deserialize_with = "or_default")]
     init_container_statuses: Vec<StatusOfContainer>,
+    #[serde(default, deserialize_with = "or_default")]
+    container_statuses: Vec<StatusOfContainer>,
+    #[serde(default, deserialize_with = "or_default")]
+    conditions: Vec<Condition>,
+    #[serde(default)]
+    start_time: Option<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    reason: String,
+    #[serde(default, deserialize_with = "or_default")]
+    message: String,
+}
+
+/// One entry of `conditions`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Condition {
+    #[serde(default, rename = "type", deserialize_with = "or_default")]
+    kind: String,
+    #[serde(default, deserialize_with = "or_default")]
+    status: String,
+    #[serde(default)]
+    last_transition_time: Option<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    reason: String,
+    #[serde(default, deserialize_with = "or_default")]
+    message: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -33,6 +59,8 @@ struct StatusOfContainer {
     name: String,
     #[serde(default, deserialize_with = "or_default")]
     restart_count: u32,
+    #[serde(default, deserialize_with = "or_default")]
+    ready: bool,
     #[serde(default, deserialize_with = "or_default")]
     state: State,
     #[serde(default, deserialize_with = "or_default")]
@@ -54,6 +82,8 @@ struct State {
 struct Waiting {
     #[serde(default, deserialize_with = "or_default")]
     reason: String,
+    #[serde(default, deserialize_with = "or_default")]
+    message: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -91,17 +121,41 @@ impl Status {
         addresses
     }
 
-    /// The init containers' lives, in their order.
-    pub fn init(self) -> Vec<ContainerStatus> {
-        self.init_container_statuses.into_iter().map(ContainerStatus::from).collect()
+    /// The init containers' lives, in their order, and how the pod started.
+    pub fn lives(self) -> (Vec<ContainerStatus>, pod_status::Life) {
+        let all = |statuses: Vec<StatusOfContainer>| statuses.into_iter().map(ContainerStatus::from).collect();
+        let life = pod_status::Life {
+            started_ns: nanos(self.start_time),
+            reason: fitted(self.reason),
+            message: fitted(self.message),
+            conditions: self.conditions.into_iter().filter_map(Condition::read).collect(),
+            containers: all(self.container_statuses),
+            ..pod_status::Life::default()
+        };
+        (all(self.init_container_statuses), life)
+    }
+}
+
+impl Condition {
+    /// The condition, if anybody reads it. What is neither true nor false is not met.
+    fn read(self) -> Option<pod_status::Condition> {
+        let Condition { kind, status, last_transition_time, reason, message } = self;
+        Some(pod_status::Condition {
+            kind: ConditionKind::from_name(&kind)?,
+            met: status == "True",
+            since_ns: nanos(last_transition_time),
+            reason: fitted(reason),
+            message: fitted(message),
+        })
     }
 }
 
 impl From<StatusOfContainer> for ContainerStatus {
     fn from(status: StatusOfContainer) -> ContainerStatus {
-        let StatusOfContainer { name, restart_count, state, last_state } = status;
+        let StatusOfContainer { name, restart_count, ready, state, last_state } = status;
         let last = last_state.terminated.map(Terminated::from);
-        ContainerStatus { name, restarts: restart_count, state: state.into(), last }
+        // Whether it keeps running, its specification says.
+        ContainerStatus { name, restarts: restart_count, ready, sidecar: false, state: state.into(), last }
     }
 }
 
@@ -110,7 +164,9 @@ impl From<State> for ContainerState {
         match state {
             State { terminated: Some(ended), .. } => ContainerState::Terminated(ended.into()),
             State { running: Some(running), .. } => ContainerState::Running { started_ns: nanos(running.started_at) },
-            State { waiting: Some(Waiting { reason }), .. } => ContainerState::Waiting { reason },
+            State { waiting: Some(Waiting { reason, message }), .. } => {
+                ContainerState::Waiting { reason: fitted(reason), message: fitted(message) }
+            }
             State { .. } => ContainerState::Unknown,
         }
     }
@@ -158,7 +214,8 @@ mod tests {
             {"name": "c", "state": {"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": null}}},
             {"name": "d", "state": null},
         ]}))
-        .init();
+        .lives()
+        .0;
         let ended = Terminated {
             exit_code: 126,
             reason: "Error".into(),
@@ -168,7 +225,10 @@ mod tests {
             finished_ns: Some(1_795_341_605_000_000_000),
         };
         assert_eq!((init[0].name.as_str(), init[0].restarts, init[0].last.as_ref()), ("a", 3, Some(&ended)));
-        assert_eq!(init[0].state, ContainerState::Waiting { reason: "CrashLoopBackOff".into() });
+        assert_eq!(
+            init[0].state,
+            ContainerState::Waiting { reason: "CrashLoopBackOff".into(), message: "back-off".into() }
+        );
         assert_eq!(init[1].state, ContainerState::Running { started_ns: Some(1_795_341_601_000_000_000) });
         assert_eq!(init[2].state.terminated().map(|ended| (ended.exit_code, ended.started_ns)), Some((0, None)));
         assert_eq!((&init[3].state, &init[3].last), (&ContainerState::Unknown, &None));

@@ -8,6 +8,8 @@ pub enum Resource {
     DaemonSets,
     Nodes,
     Events,
+    /// The Events on a pod.
+    PodEvents,
     /// A pod that is to be deleted.
     PodDeletion,
     Evictions,
@@ -21,7 +23,7 @@ impl Resource {
             Resource::Pods | Resource::PodDeletion => "pods",
             Resource::DaemonSets => "daemonsets",
             Resource::Nodes => "nodes",
-            Resource::Events => "events",
+            Resource::Events | Resource::PodEvents => "events",
             Resource::Evictions => "pods/eviction",
             Resource::PodStatus => "pods/status",
         }
@@ -39,6 +41,7 @@ impl Resource {
             Resource::DaemonSets => "DaemonSet",
             Resource::Nodes => "node",
             Resource::Events => "event",
+            Resource::PodEvents => "list of events",
         }
     }
 
@@ -49,6 +52,7 @@ impl Resource {
             Resource::DaemonSets => "get, list and watch of its DaemonSet",
             Resource::Nodes => "get of nodes",
             Resource::Events => "create and patch of events",
+            Resource::PodEvents => "list of events (STARTUP_TRACES)",
             Resource::PodDeletion => "delete of pods (REPAIR_DELETE_PODS)",
             Resource::Evictions => "create of pods/eviction (REPAIR_EVICT)",
             Resource::PodStatus => "patch of pods/status (REPAIR_LABEL_PODS)",
@@ -72,6 +76,6 @@ mod tests {
             Resource::PodStatus,
         ];
         assert_eq!(all.map(Resource::name), RESOURCES);
-        assert!(RESOURCES.contains(&Resource::PodDeletion.name()));
+        assert!(RESOURCES.contains(&Resource::PodDeletion.name()) && RESOURCES.contains(&Resource::PodEvents.name()));
     }
 }
