@@ -5,5 +5,6 @@ pub mod cli;
 pub mod demo;
 mod outbound;
 pub mod plugin;
+pub mod reach;
 pub mod rules;
 pub mod validate;

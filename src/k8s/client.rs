@@ -154,7 +154,7 @@ impl ApiClient {
         result
     }
 
-    async fn client(&self) -> Result<(kube::Client, Arc<str>), ApiError> {
+    pub(super) async fn client(&self) -> Result<(kube::Client, Arc<str>), ApiError> {
         if let Some(Made { client, server, .. }) = &*self.lock() {
             return Ok((client.clone(), server.clone()));
         }

@@ -1,5 +1,6 @@
 //! The Kubernetes API: the pods of this node by watch, and one pod by request.
 
+pub mod agents;
 mod api_client;
 pub mod cache;
 pub mod client;
@@ -7,6 +8,7 @@ pub mod daemonset;
 pub mod daemonset_watch;
 pub mod error;
 pub mod events;
+pub mod forward;
 pub mod kubeconfig;
 pub mod lookup;
 pub mod parent;

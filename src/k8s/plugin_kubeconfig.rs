@@ -82,6 +82,11 @@ impl Classify for PluginKubeconfigError {
 pub fn wanted(source: &ApiSource, options: &Options<'_>) -> Result<Wanted, PluginKubeconfigError> {
     let mut access = match source {
         ApiSource::InCluster { host, port, account, ca } => service_account(host, *port, account, ca, options)?,
+        // Only people's tools merge files; what the agent passes on is one.
+        ApiSource::Merged { paths, .. } => {
+            let first = paths.first().cloned().unwrap_or_default();
+            return wanted(&ApiSource::Kubeconfig(first), options);
+        }
         ApiSource::Kubeconfig(path) => {
             let access = kubeconfig::load(path).map_err(|source| PluginKubeconfigError::Kubeconfig { source })?;
             if is_same_file(path, options.target) {
@@ -100,6 +105,7 @@ pub fn wanted(source: &ApiSource, options: &Options<'_>) -> Result<Wanted, Plugi
 pub fn files(source: &ApiSource) -> Vec<PathBuf> {
     match source {
         ApiSource::InCluster { account, ca, .. } => vec![account.join("token"), ca.clone()],
+        ApiSource::Merged { paths, .. } => paths.clone(),
         ApiSource::Kubeconfig(path) => vec![path.clone()],
     }
 }

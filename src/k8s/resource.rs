@@ -14,6 +14,8 @@ pub enum Resource {
     PodDeletion,
     Evictions,
     PodStatus,
+    /// A connection to a port of a pod; asked for by the operator's tools alone.
+    PodForward,
 }
 
 impl Resource {
@@ -26,6 +28,7 @@ impl Resource {
             Resource::Events | Resource::PodEvents => "events",
             Resource::Evictions => "pods/eviction",
             Resource::PodStatus => "pods/status",
+            Resource::PodForward => "pods/portforward",
         }
     }
 
@@ -37,7 +40,11 @@ impl Resource {
     /// One of them.
     pub(super) const fn one(self) -> &'static str {
         match self {
-            Resource::Pods | Resource::PodDeletion | Resource::Evictions | Resource::PodStatus => "pod",
+            Resource::Pods
+            | Resource::PodDeletion
+            | Resource::Evictions
+            | Resource::PodStatus
+            | Resource::PodForward => "pod",
             Resource::DaemonSets => "DaemonSet",
             Resource::Nodes => "node",
             Resource::Events => "event",
@@ -56,6 +63,7 @@ impl Resource {
             Resource::PodDeletion => "delete of pods (REPAIR_DELETE_PODS)",
             Resource::Evictions => "create of pods/eviction (REPAIR_EVICT)",
             Resource::PodStatus => "patch of pods/status (REPAIR_LABEL_PODS)",
+            Resource::PodForward => "get and create of pods/portforward",
         }
     }
 }

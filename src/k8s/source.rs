@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 pub enum ApiSource {
     /// A kubeconfig file with its current context.
     Kubeconfig(PathBuf),
+    /// Kubeconfig files merged as kubectl does it, of which some may be missing, with this context
+    /// instead of the current one.
+    Merged { paths: Vec<PathBuf>, context: Option<String> },
     /// The service account of the pod that we are in.
     InCluster { host: String, port: u16, account: PathBuf, ca: PathBuf },
 }
@@ -18,18 +21,21 @@ impl ApiSource {
     pub(super) async fn config(&self) -> Result<kube::Config, ApiError> {
         match self {
             ApiSource::Kubeconfig(path) => {
-                let bad = |error| ApiError::Kubeconfig { path: path.clone(), reason: without_secrets(&error) };
-                if !path.exists() {
-                    return Err(ApiError::KubeconfigMissing { path: path.clone() });
+                let file = read(path)?.ok_or_else(|| ApiError::KubeconfigMissing { path: path.clone() })?;
+                configured(file, path, KubeConfigOptions::default()).await
+            }
+            ApiSource::Merged { paths, context } => {
+                let first = paths.first().cloned().unwrap_or_default();
+                let mut merged: Option<Kubeconfig> = None;
+                for path in paths {
+                    merged = match (merged, read(path)?) {
+                        (Some(before), Some(file)) => Some(before.merge(file).map_err(|error| bad(path, &error))?),
+                        (before, file) => before.or(file),
+                    };
                 }
-                let file = Kubeconfig::read_from(path).map_err(bad)?;
-                let options = KubeConfigOptions::default();
-                let mut config = kube::Config::from_custom_kubeconfig(file, &options).await.map_err(bad)?;
-                if config.cluster_url.scheme_str() == Some("http") {
-                    // Plain HTTP needs no roots, and looking for the system's fails where there are none.
-                    config.root_cert.get_or_insert_default();
-                }
-                Ok(config)
+                let merged = merged.ok_or_else(|| ApiError::KubeconfigMissing { path: first.clone() })?;
+                let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
+                configured(merged, &first, options).await
             }
             ApiSource::InCluster { host, port, account, ca } => in_cluster(host, *port, account, ca),
         }
@@ -45,9 +51,32 @@ impl ApiSource {
     pub fn kubeconfig(&self) -> Option<&Path> {
         match self {
             ApiSource::Kubeconfig(path) => Some(path),
+            ApiSource::Merged { paths, .. } => paths.first().map(PathBuf::as_path),
             ApiSource::InCluster { .. } => None,
         }
     }
+}
+
+/// A kubeconfig file, if it is there.
+fn read(path: &Path) -> Result<Option<Kubeconfig>, ApiError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    Kubeconfig::read_from(path).map(Some).map_err(|error| bad(path, &error))
+}
+
+async fn configured(file: Kubeconfig, path: &Path, options: KubeConfigOptions) -> Result<kube::Config, ApiError> {
+    let config = kube::Config::from_custom_kubeconfig(file, &options).await;
+    let mut config = config.map_err(|error| bad(path, &error))?;
+    if config.cluster_url.scheme_str() == Some("http") {
+        // Plain HTTP needs no roots, and looking for the system's fails where there are none.
+        config.root_cert.get_or_insert_default();
+    }
+    Ok(config)
+}
+
+fn bad(path: &Path, error: &KubeconfigError) -> ApiError {
+    ApiError::Kubeconfig { path: path.to_owned(), reason: without_secrets(error) }
 }
 
 /// What is wrong with a kubeconfig. The YAML parser's own words show lines of the file, and so

@@ -1,12 +1,13 @@
 //! A stand-in for the API server whose objects change while it runs: GET, LIST and WATCH (with and
 //! without streaming lists) of pods and DaemonSets; DELETE, eviction and labelling of pods, each with
-//! its preconditions; GET of nodes, POST and PATCH of Events; over plain HTTP on loopback. It can be
-//! told to fail, hang, hold back, and take another token.
+//! its preconditions; port-forward to pods; GET of nodes, POST and PATCH of Events; over plain HTTP on
+//! loopback. It can be told to fail, hang, hold back, and take another token.
 //!
 //! What is asked of pods is called by its verb alone (`get`), all else by resource and verb
 //! (`daemonsets.get`).
 
 mod changes;
+mod forward;
 mod routes;
 
 use axum::http::Uri;
@@ -72,6 +73,8 @@ struct Objects {
     /// The only token that is taken; none takes anything.
     token: Option<String>,
     requests: Vec<String>,
+    /// Where the ports of pods are, by namespace and name of the pod.
+    ports: HashMap<(String, String), SocketAddr>,
 }
 
 impl Api {
@@ -96,6 +99,7 @@ impl Api {
             faults: HashMap::new(),
             token: None,
             requests: Vec::new(),
+            ports: HashMap::new(),
         };
         let shared = Arc::new(Shared { state: Mutex::new(objects), changed: watch::Sender::new(0) });
         let routes = routes::all(&shared);
@@ -139,6 +143,12 @@ impl Api {
     /// From now on only this token is taken.
     pub fn take_only_token(&self, token: &str) {
         self.change(|objects| objects.token = Some(token.to_owned()));
+    }
+
+    /// A port-forward to this pod, whatever the port, leads to this address.
+    pub fn forward(&self, pod: &Value, to: SocketAddr) {
+        let (_, namespace, name) = key(pod);
+        self.change(|objects| _ = objects.ports.insert((namespace, name), to));
     }
 
     /// Keeps events from the watches until it is called with false.

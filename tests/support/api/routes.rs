@@ -1,6 +1,7 @@
 //! How the stand-in answers each request.
 
 use super::changes::{delete, evict, label};
+use super::forward::forward;
 use super::{Fault, Shared, Streaming, key};
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -27,6 +28,11 @@ pub(super) fn all(shared: &Arc<Shared>) -> Router {
     let daemonsets = async |shared, uri, query| collection(shared, uri, query, "daemonsets").await;
     Router::new()
         .route("/api/v1/pods", get(async |shared, uri, query| collection(shared, uri, query, "pods").await))
+        .route(
+            "/api/v1/namespaces/{namespace}/pods",
+            get(async |shared, uri, query| collection(shared, uri, query, "pods").await),
+        )
+        .route("/api/v1/namespaces/{namespace}/pods/{name}/portforward", get(forward))
         .route("/api/v1/namespaces/{namespace}/pods/{name}", get(pod).delete(delete))
         .route("/api/v1/namespaces/{namespace}/pods/{name}/eviction", post(evict))
         .route("/api/v1/namespaces/{namespace}/pods/{name}/status", patch(label))
@@ -111,8 +117,12 @@ async fn collection(
     if let Some(fault) = shared.asked(resource, verb, &uri) {
         return failed(fault).await;
     }
-    let wanted =
-        Wanted { resource, name: query.get("fieldSelector").and_then(|text| text.strip_prefix("metadata.name=")) };
+    let wanted = Wanted {
+        resource,
+        name: query.get("fieldSelector").and_then(|text| text.strip_prefix("metadata.name=")),
+        namespace: uri.path().strip_prefix("/api/v1/namespaces/").and_then(|path| path.strip_suffix("/pods")),
+        label: query.get("labelSelector").and_then(|text| text.split_once('=')),
+    };
     if verb == "watch" {
         return watch_answer(&shared, &wanted, is("sendInitialEvents"), query.get("resourceVersion"));
     }
@@ -123,11 +133,19 @@ async fn collection(
 struct Wanted<'a> {
     resource: &'static str,
     name: Option<&'a str>,
+    /// Of pods, in lists.
+    namespace: Option<&'a str>,
+    /// Key and value that it must have.
+    label: Option<(&'a str, &'a str)>,
 }
 
 impl Wanted<'_> {
     fn has(&self, resource: &str, object: &Value) -> bool {
-        self.resource == resource && self.name.is_none_or(|name| object["metadata"]["name"] == name)
+        let metadata = &object["metadata"];
+        self.resource == resource
+            && self.name.is_none_or(|name| metadata["name"] == name)
+            && self.namespace.is_none_or(|namespace| metadata["namespace"] == namespace)
+            && self.label.is_none_or(|(key, value)| metadata["labels"][key] == value)
     }
 }
 
@@ -167,7 +185,7 @@ fn watch_answer(shared: &Arc<Shared>, wanted: &Wanted<'_>, initial: bool, from: 
     let from = if initial { objects.version } else { from };
     let (resource, name) = (wanted.resource, wanted.name.map(str::to_owned));
     let later = events(shared.clone(), from, objects.epoch, move |of, object| {
-        Wanted { resource, name: name.as_deref() }.has(of, object)
+        Wanted { resource, name: name.as_deref(), namespace: None, label: None }.has(of, object)
     });
     let lines = stream::iter(first).chain(later).map(|event| Ok::<_, Infallible>(Bytes::from(format!("{event}\n"))));
     ([(header::CONTENT_TYPE, "application/json")], Body::from_stream(lines)).into_response()
