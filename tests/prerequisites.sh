@@ -6,6 +6,7 @@ set -euo pipefail
 declare -A packages=(
   [iptables-restore]=iptables [nft]=nftables [ip]=iproute2 [python3]=python3
   [containerd]=containerd [/usr/lib/cni/bridge]=containernetworking-plugins
+  [chromium]=chromium [chromedriver]=chromium-driver
 )
 PATH=$PATH:/usr/sbin:/sbin
 missing=()

@@ -202,6 +202,11 @@ impl History {
         Some(Trace { summary, spans, logs })
     }
 
+    /// Whether a trace is there.
+    pub fn contains(&self, id: TraceId) -> bool {
+        self.lock().traces.contains_key(&id)
+    }
+
     /// The traces that tell of pods that `is` recognises, those that ended last first; of each the
     /// pod, and the trace.
     pub fn of_pods(&self, is: impl Fn(&PodRef) -> bool) -> Vec<(PodRef, TraceId)> {

@@ -1,5 +1,6 @@
 //! Pure serde of what crosses a process boundary: CNI configuration and results, the agent's
-//! socket protocol, the spool's framing, the kubeconfig for the plugin, the validator's termination message.
+//! socket protocol, the spool's framing, the kubeconfig for the plugin, the validator's termination message,
+//! traces for programs.
 pub mod agent;
 pub mod args;
 pub mod cni;
@@ -13,3 +14,4 @@ pub mod result;
 pub mod result_print;
 pub mod spool;
 pub mod termination;
+pub mod trace;
