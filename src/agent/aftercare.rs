@@ -1,7 +1,7 @@
 //! What looks after pods once they are set up: the audit of their rules, the repair of those that are
 //! broken, and the Events that they get.
 
-use super::audit::{Answered, Audited, OnBroken};
+use super::audit::{Answered, Audited, OnBroken, States};
 use super::config::Settings;
 use super::install::{Installed, Lent};
 use super::notices;
@@ -57,6 +57,16 @@ impl Aftercare {
     /// Keeps what calls came to.
     pub fn answered(&self) -> Arc<Answered> {
         self.audited.answered.clone()
+    }
+
+    /// What is known of the pods' rules.
+    pub fn states(&self) -> Arc<States> {
+        self.audited.verdicts.states().clone()
+    }
+
+    /// The broken pods that something is done about, where something is.
+    pub fn broken(&self) -> Option<Arc<Found>> {
+        self.broken.clone()
     }
 
     /// Begins with both; gives the repair, whose end is waited for.

@@ -8,6 +8,7 @@ mod choice;
 mod claims;
 pub mod config;
 pub mod departure;
+pub mod doctor;
 mod http;
 mod inflight;
 pub mod install;

@@ -9,6 +9,7 @@ use super::backend::Decision;
 use super::choice::Choice;
 use super::config::Settings;
 use super::config::repair::RepairSettings;
+use super::doctor::{self, Doctor, Findings, Place};
 use super::http::LookFirst;
 use super::inflight::InFlight;
 use super::install::{Installed, Installer, Lent};
@@ -106,7 +107,8 @@ impl Bound {
         let installed = Installed::set_up(&lent, || running.readiness.condition("the installation"), &mut tasks);
         let look = look_first(installed.as_ref(), socket.clone());
         running.serve_http(&mut tasks, metrics, health, &look, &socket);
-        let page = running.page(&settings, look);
+        let findings = Findings::new(running.doctor(&lent, &aftercare, installed.as_ref()), look.clone());
+        let page = running.page(&settings, look).merge(doctor::routes(findings));
         let page_name = local.serve(page, &telemetry, &mut tasks, runtime.handle());
         tasks.spawn("socket's name", socket.clone().watch());
         tasks.spawn("log level", log.clone().watch());
@@ -163,6 +165,22 @@ impl Running {
     fn page(&self, settings: &Settings, look: LookFirst) -> Router {
         let (telemetry, readiness) = (self.telemetry.clone(), self.readiness.clone());
         page::routes(Page { node: settings.node.clone(), telemetry, readiness, look })
+    }
+
+    /// What doctor is told of by this agent.
+    fn doctor(&self, lent: &Lent<'_>, aftercare: &Aftercare, installed: Option<&Installed>) -> Doctor {
+        Doctor {
+            place: Place::of(lent.settings),
+            node: lent.settings.node.clone(),
+            validator: validator(lent.settings).to_owned(),
+            readiness: self.readiness.clone(),
+            cache: self.cache.clone(),
+            states: aftercare.states(),
+            repair: aftercare.broken(),
+            backend: lent.backend.clone(),
+            installation: installed.map(|installed| installed.installation.clone()),
+            telemetry: self.telemetry.clone(),
+        }
     }
 
     fn service(&self, client: Arc<ApiClient>, runtime: &Handle, backend: Decision, answered: Arc<Answered>) -> Service {

@@ -3,6 +3,7 @@
 use super::agent::{self, AgentArgs};
 use super::demo;
 use super::demo::args::DemoArgs;
+use super::doctor::{self, DoctorArgs};
 use super::rules::{self, RulesArgs};
 use super::validate;
 use super::validate::flags::{ValidateArgs, is_other_log_flag};
@@ -26,6 +27,7 @@ const WRONG_USE: u8 = 2;
     after_help = "Examples:
   istio-cni-otel demo
   istio-cni-otel agent --cni-agent-run-dir /var/run/istio-cni
+  istio-cni-otel doctor
   kubectl get pod web-0 -o yaml | istio-cni-otel rules --pod -
   istio-cni-otel completions bash > /etc/bash_completion.d/istio-cni-otel
 
@@ -40,6 +42,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Agent(AgentArgs),
+    Doctor(DoctorArgs),
     Rules(RulesArgs),
     Demo(DemoArgs),
     Validate(ValidateArgs),
@@ -126,6 +129,10 @@ fn execute(command: Command) -> ExitCode {
         Command::Demo(args) => {
             drop(stdout);
             return demo::run(args);
+        }
+        Command::Doctor(args) => {
+            drop(stdout);
+            return doctor::run(&args);
         }
         Command::Validate(args) => {
             drop(stdout);

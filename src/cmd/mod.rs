@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod cli;
 pub mod demo;
+pub mod doctor;
 mod outbound;
 pub mod plugin;
 pub mod reach;

@@ -37,6 +37,8 @@ checks! {
     ClusterAgents = "cluster.agents", "node-without-agent";
     /// All agents are of one version, and brought the same plugin.
     ClusterVersions = "cluster.versions", "versions";
+    /// The agent's settings can be used.
+    Settings = "agent.settings", "agent-settings";
     /// The agent of this node answers.
     AgentAnswers = "agent.answers", "agent-not-answering";
     /// The agent says that it is ready.

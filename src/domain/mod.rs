@@ -32,6 +32,7 @@ pub mod render_nft;
 pub mod repair;
 pub mod repair_limit;
 pub mod repair_words;
+pub mod repeats;
 pub mod request;
 pub mod reverts;
 pub mod ruleset;

@@ -2,16 +2,19 @@
 
 pub mod atomic_file;
 pub mod binaries;
+pub mod capabilities;
 pub mod child;
 pub mod conf_dir;
 pub mod dir_watch;
 pub mod dry_run;
 pub mod fake;
 pub mod file_error;
+pub mod file_hash;
 pub mod groups;
 pub mod held_file;
 pub mod iptables;
 pub mod kernel;
+pub mod local_http;
 pub mod memory;
 mod netlink;
 pub mod netns;
@@ -23,6 +26,7 @@ pub mod pod_uid;
 pub mod probe;
 pub mod rolling_log;
 pub mod routing;
+pub mod runtime;
 pub mod spool;
 pub mod spool_claim;
 mod spool_lost;

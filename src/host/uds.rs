@@ -100,6 +100,20 @@ impl Connection {
         Ok(())
     }
 
+    /// All bytes until the peer has sent its last, or so many.
+    pub fn receive_all(&mut self, most: usize) -> io::Result<Vec<u8>> {
+        let (mut all, mut piece) = (Vec::new(), vec![0; 16 << 10]);
+        while all.len() < most {
+            self.stream.set_read_timeout(Some(self.left()?))?;
+            match retry(|| self.stream.read(&mut piece))? {
+                0 => break,
+                got => all.extend_from_slice(piece.get(..got).unwrap_or_default()),
+            }
+        }
+        all.truncate(most);
+        Ok(all)
+    }
+
     /// Takes nothing more: what the peer sends from now on fails there. What it has sent can still
     /// be received.
     pub fn refuse_more(&self) -> io::Result<()> {

@@ -151,6 +151,11 @@ impl PodCache {
         self.lock().closed
     }
 
+    /// Whether a watch is open right now.
+    pub fn is_live(&self) -> bool {
+        self.lock().live
+    }
+
     /// Whether the whole of the node's pods was seen at least once.
     pub fn is_synced(&self) -> bool {
         self.lock().synced

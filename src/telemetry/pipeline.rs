@@ -91,6 +91,13 @@ impl Telemetry {
         &self.0.resource
     }
 
+    /// Where each signal goes, as its setting shows it; nothing for those that go nowhere.
+    pub fn destinations(&self) -> Vec<(Signal, String)> {
+        let Config { traces, logs, metrics, .. } = &self.0.config;
+        let all = [(Signal::Traces, traces), (Signal::Logs, logs), (Signal::Metrics, metrics)];
+        all.into_iter().filter_map(|(signal, export)| Some((signal, export.as_ref()?.endpoint.shown()))).collect()
+    }
+
     /// The threshold of the agent's own events.
     pub fn level(&self) -> Level {
         self.0.core.level()

@@ -14,4 +14,5 @@ pub mod result;
 pub mod result_print;
 pub mod spool;
 pub mod termination;
+pub mod token;
 pub mod trace;

@@ -41,6 +41,12 @@ impl States {
         self.lock().known.get(uid).copied()
     }
 
+    /// The UIDs of the pods in this state.
+    pub fn in_state(&self, state: PodState) -> Vec<String> {
+        let inner = self.lock();
+        inner.known.iter().filter(|(_, known)| **known == state).map(|(uid, _)| uid.clone()).collect()
+    }
+
     /// Whether the pod was redirected since this agent started.
     pub fn was_right(&self, uid: &str) -> bool {
         self.lock().were_right.contains(uid)

@@ -61,6 +61,8 @@ pub struct Settings {
     pub audit: AuditSettings,
     /// What programs the rules.
     pub backend: Backend,
+    /// The container runtime's socket, where it is named; it is asked by doctor alone.
+    pub runtime_endpoint: Option<PathBuf>,
     /// What the node says about outbound traffic, for pods that are set up without the plugin; an
     /// error of it matters to them alone.
     pub outbound: Result<Outbound, OutboundError>,
@@ -93,6 +95,7 @@ impl Settings {
             repair: repair::read(lookup)?,
             audit: audit::read(lookup)?,
             backend: backend(lookup)?,
+            runtime_endpoint: runtime_endpoint(lookup)?,
             outbound: audit::outbound(lookup),
             history: size(lookup, "HISTORY_BYTES", DEFAULT_BYTES)?,
             levels: LogLevels::read(&text(lookup, "LOG_OUTPUT_LEVEL", ""))?,
@@ -167,6 +170,17 @@ fn api(lookup: Lookup<'_>) -> Result<ApiSource, SettingError> {
         allowed: "a port, 1 to 65535",
     })?;
     Ok(ApiSource::InCluster { host, port, account, ca })
+}
+
+/// As crictl takes it: with `unix://` before the path, or without.
+pub fn runtime_endpoint(lookup: Lookup<'_>) -> Result<Option<PathBuf>, SettingError> {
+    const KEY: &str = "CONTAINER_RUNTIME_ENDPOINT";
+    let value = text(lookup, KEY, "");
+    match value.strip_prefix("unix://").unwrap_or(&value) {
+        "" => Ok(None),
+        path if path.starts_with('/') => Ok(Some(PathBuf::from(path))),
+        _ => Err(SettingError { key: KEY, value, allowed: "the absolute path of a unix socket, also after unix://" }),
+    }
 }
 
 fn backend(lookup: Lookup<'_>) -> Result<Backend, SettingError> {

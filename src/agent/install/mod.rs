@@ -12,6 +12,7 @@ mod said;
 mod setup;
 mod watchful;
 
+pub use installation::Installation;
 pub use node::Node;
 pub use run::Installer;
 pub use setup::{Installed, Lent};

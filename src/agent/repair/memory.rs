@@ -73,6 +73,12 @@ impl Memory {
         self.pods.get(uid).is_some_and(|known| known.settled.is_some())
     }
 
+    /// The pods that were repaired more than once.
+    pub fn in_vain(&self) -> Vec<String> {
+        let is_in_vain = |known: &Known| matches!(known.settled, Some(Settled::Repaired { times: 2.., .. }));
+        self.pods.iter().filter(|(_, known)| is_in_vain(known)).map(|(uid, _)| uid.clone()).collect()
+    }
+
     /// Its rules were read back at this time (nanoseconds since the epoch).
     pub fn repaired(&mut self, uid: &str, broken: Broken, at_ns: u64) {
         let known = self.known(uid);

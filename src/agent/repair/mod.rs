@@ -14,6 +14,7 @@ use super::site::NodeSite;
 use crate::domain::identity::TraceLink;
 use crate::domain::pod::{PodFacts, PodRef};
 use crate::domain::repair::{Broken, Mode, Policy};
+use crate::domain::repeats::Repeats;
 use crate::k8s::cache::{Listener, PodCache, Seen};
 use crate::k8s::events::Events;
 use crate::k8s::pod_changes::BlockingChanges;
@@ -49,6 +50,19 @@ struct State {
     /// What the audit found of pods that are offered for that.
     drifted: HashMap<String, String>,
     brake: Brake,
+    /// Whose pods are deleted over and over.
+    repeats: Repeats,
+}
+
+/// What does not get better by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Troubles {
+    /// How many broken pods may not be deleted now, because too many were.
+    pub held: usize,
+    /// Whose pods were deleted over and over, and how often.
+    pub often: Vec<(String, usize)>,
+    /// The pods, by UID, that were repaired, and whose validation failed again.
+    pub in_vain: Vec<String>,
 }
 
 /// What is done about them.
@@ -92,6 +106,7 @@ impl Found {
             memory: Memory::new(repair.attempts),
             drifted: HashMap::new(),
             brake: Brake::new(repair.limit_per_minute),
+            repeats: Repeats::default(),
         };
         Some(Arc::new(Found {
             settings: repair.clone(),
@@ -115,6 +130,17 @@ impl Found {
     /// Whether broken pods may come to be deleted.
     pub fn deletes(&self) -> bool {
         self.policy.deletes || self.policy.mode == Mode::Delete
+    }
+
+    /// What does not get better by itself.
+    pub fn troubles(&self) -> Troubles {
+        let state = self.lock();
+        let often = state.repeats.often(Instant::now());
+        Troubles {
+            held: state.brake.held(),
+            often: often.into_iter().map(|(owner, count)| (owner.to_owned(), count)).collect(),
+            in_vain: state.memory.in_vain(),
+        }
     }
 
     fn look(&self, pod: &PodFacts) {

@@ -174,6 +174,9 @@ impl Repair {
                 return After::Done;
             }
             Concluded::Done(_) => {
+                if matches!(action, Action::Delete | Action::Evict) {
+                    state.repeats.add(&turn.pod.namespace, &turn.pod.name, Instant::now());
+                }
                 state.memory.finished(uid);
                 return After::Done;
             }

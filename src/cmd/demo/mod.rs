@@ -21,7 +21,7 @@ mod process;
 mod receiver;
 mod scenes;
 mod stage;
-mod style;
+pub mod style;
 mod trace;
 mod waterfall;
 mod world;

@@ -7,7 +7,7 @@ use crate::domain::pod_state::PodState;
 use crate::telemetry::api_request::ApiRequest;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A kind of telemetry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -151,6 +151,11 @@ impl Metrics {
         self.config_reverts.add([], times.into());
     }
 
+    /// How often others changed it so far.
+    pub fn reverts_so_far(&self) -> u64 {
+        self.config_reverts.number([]).unwrap_or_default() as u64
+    }
+
     /// How many broken pods the limit of deletions holds back; gives how many it were before.
     pub fn repair_held(&self, pods: usize) -> usize {
         let before = self.repair_held.number([]).unwrap_or_default() as usize;
@@ -174,6 +179,12 @@ impl Metrics {
     /// The watch of a resource heard from the API server just now.
     pub fn watch_synced(&self, resource: &'static str) {
         self.watches.lock().unwrap_or_else(PoisonError::into_inner).insert(resource, Instant::now());
+    }
+
+    /// How long ago the watch of a resource heard from the API server; None if it never did.
+    pub fn watch_age(&self, resource: &str) -> Option<Duration> {
+        let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        watches.get(resource).map(Instant::elapsed)
     }
 
     /// Counts lost telemetry.

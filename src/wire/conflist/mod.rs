@@ -12,6 +12,7 @@ mod names;
 mod owned;
 mod plugin;
 mod remove;
+mod seen;
 mod sentence;
 mod standalone;
 
@@ -19,6 +20,7 @@ pub use decide::decide;
 pub use entry::PluginEntry;
 pub use names::names;
 pub use remove::remove;
+pub use seen::{Network, Ours, Seen, seen};
 
 pub use crate::domain::cni_files::PLUGIN_TYPE;
 

@@ -107,6 +107,11 @@ impl Containerd {
         }
     }
 
+    /// Where it is asked.
+    pub fn socket(&self) -> std::path::PathBuf {
+        self.directory.path().join("containerd.sock")
+    }
+
     /// All that it has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
@@ -124,7 +129,7 @@ impl Containerd {
     fn status(&self) -> Result<View, tonic::Status> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let socket = self.directory.path().join("containerd.sock");
+            let socket = self.socket();
             let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display())).unwrap().timeout(PATIENCE);
             let away = |error: tonic::transport::Error| tonic::Status::unavailable(format!("{error:?}"));
             let mut client = Grpc::new(endpoint.connect().await.map_err(away)?);

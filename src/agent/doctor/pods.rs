@@ -1,0 +1,114 @@
+//! What the agent knows of the node's pods: validations that fail, pods without their rules, and what is done about
+//! them over and over.
+
+use super::Doctor;
+use crate::domain::finding::{Check, Finding};
+use crate::domain::pod::PodFacts;
+use crate::domain::pod_state::PodState;
+use crate::domain::pod_status::Terminated;
+use crate::domain::validation_run::{RunResult, runs};
+
+/// Pods whose last validation failed, and that have not got past it since.
+pub fn validation(doctor: &Doctor) -> Finding {
+    const CHECK: Check = Check::PodsValidation;
+    let pods = doctor.cache.all();
+    let failing: Vec<String> = pods
+        .iter()
+        .filter_map(|pod| Some((pod, failing(doctor, pod)?)))
+        .map(|(pod, why)| format!("{}: {why}", named(pod)))
+        .collect();
+    match failing.len() {
+        0 => Finding::ok(CHECK, "no pod's validation fails"),
+        count => {
+            let what = format!("{count} pods do not start because their validation fails");
+            let next = "see pods.redirected and agent.ready first: the pods may have started before the plugin was there; explain says it for each pod";
+            Finding::problem(CHECK, what, next).with_some(&failing)
+        }
+    }
+}
+
+/// Why the pod's validation fails, if it does.
+pub fn failing(doctor: &Doctor, pod: &PodFacts) -> Option<String> {
+    if pod.status.is_over() || pod.status.deleting {
+        return None;
+    }
+    let last = runs(pod, &doctor.validator).pop()?;
+    match last.result() {
+        RunResult::Passed => None,
+        RunResult::Failed | RunResult::Broke => Some(how_it_ended(last.ended)),
+    }
+}
+
+fn how_it_ended(Terminated { exit_code, message, .. }: &Terminated) -> String {
+    let told = crate::wire::termination::decode(message.as_bytes()).ok();
+    let told = told.and_then(|validation| validation.failure.map(|failure| failure.message));
+    match told {
+        Some(told) => format!("exit code {exit_code}: {told}"),
+        None => format!("exit code {exit_code}"),
+    }
+}
+
+/// Pods without the rules that they should have.
+pub fn redirected(doctor: &Doctor) -> Finding {
+    const CHECK: Check = Check::PodsRedirected;
+    let [broken, unknown] =
+        [PodState::Broken, PodState::Unknown].map(|state| names(doctor, doctor.states.in_state(state)));
+    let right = doctor.states.in_state(PodState::Redirected).len();
+    if !broken.is_empty() {
+        let what = format!(
+            "{} meshed pods do not have the rules that they should have: their traffic may pass their proxies by",
+            broken.len()
+        );
+        let next = "let the agent repair them (repair.repairPods), or delete them, so that others take their place; find out who changed their rules";
+        return Finding::problem(CHECK, what, next).with_some(&broken);
+    }
+    if !unknown.is_empty() {
+        let what = format!("whether {} meshed pods are redirected could not be found out", unknown.len());
+        let next = "mount the host's /proc at /host/proc, with CAP_SYS_PTRACE; the agent's log says why for each";
+        return Finding::warning(CHECK, what, next).with_some(&unknown);
+    }
+    Finding::ok(CHECK, format!("all {right} meshed pods that were looked at are redirected"))
+}
+
+/// What is done over and over.
+pub fn repair(doctor: &Doctor) -> Finding {
+    const CHECK: Check = Check::PodsRepair;
+    let Some(found) = &doctor.repair else {
+        return Finding::ok(CHECK, "nothing is done about broken pods, as the settings say");
+    };
+    let troubles = found.troubles();
+    let next = "see network.place and runtime.directory: pods break over and over where they start without the plugin";
+    let often: Vec<String> =
+        troubles.often.iter().map(|(owner, count)| format!("{owner}: {count} pods in 30 minutes")).collect();
+    if troubles.held > 0 {
+        let what =
+            format!("{} broken pods are not deleted because too many were deleted within a minute", troubles.held);
+        return Finding::problem(CHECK, what, next).with_some(&often);
+    }
+    if !often.is_empty() {
+        return Finding::problem(CHECK, "pods are deleted or evicted over and over", next).with_some(&often);
+    }
+    let in_vain = names(doctor, troubles.in_vain);
+    if !in_vain.is_empty() {
+        let what = format!("{} pods were repaired, and their validation failed again", in_vain.len());
+        let next = "see who takes their rules away; explain shows each pod's repairs";
+        return Finding::warning(CHECK, what, next).with_some(&in_vain);
+    }
+    Finding::ok(CHECK, "no pod is repaired, deleted or evicted over and over")
+}
+
+/// The pods with these UIDs, by name where they are known.
+fn names(doctor: &Doctor, uids: Vec<String>) -> Vec<String> {
+    if uids.is_empty() {
+        return Vec::new();
+    }
+    let pods = doctor.cache.all();
+    let name = |uid: String| pods.iter().find(|pod| pod.uid == uid).map_or(uid, |pod| named(pod));
+    let mut names: Vec<String> = uids.into_iter().map(name).collect();
+    names.sort();
+    names
+}
+
+pub fn named(pod: &PodFacts) -> String {
+    format!("{}/{}", pod.namespace, pod.name)
+}

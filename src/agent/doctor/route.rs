@@ -1,0 +1,84 @@
+//! The agent's findings for its page and for the command: `/api/v1/doctor`, and `?pod=NAMESPACE/NAME` for one pod. Who
+//! asks while somebody looks gets what that look came to, so that nobody can make the node look at itself all the time.
+
+use super::Doctor;
+use crate::agent::http::LookFirst;
+use crate::domain::finding::Report;
+use crate::wire::finding::encode;
+use axum::Router;
+use axum::extract::Query;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+
+/// Where it is served.
+pub const PATH: &str = "/api/v1/doctor";
+/// How long a look counts.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// A look, and when it was over.
+type Look = (Instant, Arc<Report>);
+
+/// The agent's findings, for all who ask.
+pub struct Findings {
+    doctor: Arc<Doctor>,
+    /// Makes readiness true before it is told.
+    ready: LookFirst,
+    /// The last look, and when it was over. Held by whoever looks.
+    last: Arc<Mutex<Option<Look>>>,
+}
+
+impl Findings {
+    /// Nothing is looked at yet.
+    pub fn new(doctor: Doctor, ready: LookFirst) -> Arc<Findings> {
+        Arc::new(Findings { doctor: Arc::new(doctor), ready, last: Arc::default() })
+    }
+
+    /// What the agent finds on its node, a second old at the most. None if looking broke off.
+    pub async fn report(&self) -> Option<Arc<Report>> {
+        let mut last = self.last.clone().lock_owned().await;
+        if let Some((at, report)) = last.as_ref()
+            && at.elapsed() < FRESH
+        {
+            return Some(report.clone());
+        }
+        (self.ready)().await;
+        let doctor = self.doctor.clone();
+        // The lock goes with the work: who does not wait for it any more must not let another begin.
+        let look = move || {
+            let report = Arc::new(doctor.look());
+            *last = Some((Instant::now(), report.clone()));
+            report
+        };
+        tokio::task::spawn_blocking(look).await.ok()
+    }
+}
+
+/// The route.
+pub fn routes(findings: Arc<Findings>) -> Router {
+    Router::new().route(PATH, get(move |Query(query): Query<HashMap<String, String>>| answer(findings.clone(), query)))
+}
+
+async fn answer(findings: Arc<Findings>, query: HashMap<String, String>) -> Response {
+    let Some(pod) = query.get("pod") else {
+        let broke_off = "looking broke off: this is a defect, please report it\n";
+        return match findings.report().await {
+            Some(report) => json(&report),
+            None => (StatusCode::INTERNAL_SERVER_ERROR, broke_off).into_response(),
+        };
+    };
+    match pod.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
+            json(&findings.doctor.look_at_pod(namespace, name))
+        }
+        _ => (StatusCode::BAD_REQUEST, "pod takes NAMESPACE/NAME\n").into_response(),
+    }
+}
+
+fn json(report: &Report) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], encode(report)).into_response()
+}

@@ -1,0 +1,162 @@
+//! Whether the container runtime reads the directories that are written. It is asked; where it cannot be, its files are
+//! read; and where that says nothing either, it is unknown.
+
+use super::place::Place;
+use crate::domain::cni_files::PLUGIN_TYPE;
+use crate::domain::failure::whole;
+use crate::domain::finding::{Check, Finding};
+use crate::host::runtime::{RuntimeView, ask, configured, known_sockets};
+use crate::wire::conflist;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const CHECK: Check = Check::RuntimeDirectory;
+/// How long a runtime may take for an answer.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// Asks, and compares.
+pub fn look(place: &Place) -> Option<Finding> {
+    if !place.installs {
+        return None;
+    }
+    let sockets = place.runtime.clone().map_or_else(|| known_sockets(&place.root), |socket| vec![socket]);
+    let mut problems = Vec::new();
+    let mut answers = Vec::new();
+    for socket in sockets {
+        match asked(&socket) {
+            Ok(view) => answers.push(view),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    let view = match answers.pop() {
+        Some(view) if answers.is_empty() => Some(with_files(view, &place.root)),
+        // Of several it is not known which one the kubelet uses.
+        Some(last) => {
+            problems.extend(answers.iter().chain([&last]).map(|view| format!("{} answers", view.name)));
+            None
+        }
+        None => configured(&place.root, None),
+    };
+    let next = "name the runtime's socket with CONTAINER_RUNTIME_ENDPOINT, and let the agent see the node's processes (HOST_PROC)";
+    let unknown = || Finding::unknown(CHECK, "the container runtime cannot be asked which directories it reads", next);
+    Some(match view {
+        Some(view) => compare(place, &view),
+        None => unknown().with_some(&problems),
+    })
+}
+
+fn asked(socket: &Path) -> Result<RuntimeView, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("no runtime for asking: {error}"))?;
+    runtime.block_on(ask(socket, LIMIT)).map_err(|error| whole(&error))
+}
+
+/// A runtime that does not say its directories over CRI has them in its files.
+fn with_files(view: RuntimeView, root: &Path) -> RuntimeView {
+    if !view.conf_dir.is_empty() {
+        return view;
+    }
+    let Some(files) = configured(root, Some(&view.name)) else { return view };
+    let source = format!("{}, {}", view.source, files.source);
+    RuntimeView { conf_dir: files.conf_dir, bin_dirs: files.bin_dirs, source, ..view }
+}
+
+fn compare(place: &Place, view: &RuntimeView) -> Finding {
+    let said = |finding: Finding| {
+        let finding = finding.with(format!("known from {}", view.source));
+        let finding =
+            finding.with(format!("it reads {} and runs plugins of {}", view.conf_dir, view.bin_dirs.join(", ")));
+        finding.with(format!("written are {} and {}", place.net_dir.display(), shown(&place.bin_dirs)))
+    };
+    let name = &view.name;
+    match is_same(place, &view.conf_dir, &place.net_dir) {
+        None if view.conf_dir.is_empty() => {
+            let what = format!("{name} does not say which directory of network configuration it reads");
+            return Finding::unknown(CHECK, what, "look into its configuration");
+        }
+        None => {
+            let what = format!(
+                "whether {name} reads the directory that is written is not known: its root directory cannot be seen"
+            );
+            return said(Finding::unknown(CHECK, what, "mount the host's /proc at /host/proc, with CAP_SYS_PTRACE"));
+        }
+        Some(false) => {
+            let what = format!(
+                "pods start without redirection: {name} reads its network configuration from {}, which is not the directory that is written",
+                view.conf_dir
+            );
+            let next = format!("set the chart's value cni.cniConfDir to {}", view.conf_dir);
+            return said(Finding::problem(CHECK, what, next));
+        }
+        Some(true) => {}
+    }
+    if let Some(finding) = plugins(place, view) {
+        return said(finding);
+    }
+    if let Some(error) = &view.load_error {
+        let what = format!("{name} could not load the network configuration: {error}");
+        return said(Finding::problem(CHECK, what, "correct or remove the file that it names"));
+    }
+    if let Some(problem) = &view.not_ready {
+        let what = format!("{name} is not ready to set up pods' networks: {problem}");
+        return said(Finding::problem(CHECK, what, "see network.valid, and the runtime's log"));
+    }
+    if let Some(finding) = loaded(place, view) {
+        return said(finding);
+    }
+    said(Finding::ok(CHECK, format!("{name} reads the directories that are written")))
+}
+
+/// Whether the runtime finds the plugin in its own directories.
+fn plugins(place: &Place, view: &RuntimeView) -> Option<Finding> {
+    if view.bin_dirs.is_empty() {
+        return None;
+    }
+    let one_is_written = view.bin_dirs.iter().any(|read| {
+        place.bin_dirs.iter().any(|written| is_same(place, read, written) != Some(false))
+            || place.on_root(read).join(PLUGIN_TYPE).exists()
+    });
+    if one_is_written {
+        return None;
+    }
+    let (name, read) = (&view.name, view.bin_dirs.join(", "));
+    let what = format!("pods fail on this node: {name} runs plugins of {read}, and the plugin is put elsewhere");
+    Some(Finding::problem(CHECK, what, format!("set the chart's value cni.cniBinDir to {}", view.bin_dirs.first()?)))
+}
+
+/// Whether the runtime has loaded what stands in the file that it uses.
+fn loaded(place: &Place, view: &RuntimeView) -> Option<Finding> {
+    let seen = conflist::seen(&super::network::files(place).ok()?);
+    let used = seen.networks.first().filter(|used| used.ours.is_some())?;
+    let networks = view.networks.as_ref().filter(|networks| !networks.is_empty())?;
+    if networks.iter().any(|(_, kinds)| kinds.iter().any(|kind| kind == PLUGIN_TYPE)) {
+        return None;
+    }
+    let name = &view.name;
+    let what = format!(
+        "pods start without redirection: {name} still uses a network configuration without istio-cni, though {} has it",
+        used.file
+    );
+    let next = format!("restart {name} if it goes on: it has missed a change of the directory");
+    let shown: Vec<String> = networks.iter().map(|(name, kinds)| format!("{name}: {}", kinds.join(", "))).collect();
+    Some(Finding::problem(CHECK, what, next).with_some(&shown))
+}
+
+/// Whether a directory of the node is the one that we see here; None where that cannot be known.
+fn is_same(place: &Place, of_node: &str, here: &Path) -> Option<bool> {
+    if of_node.is_empty() {
+        return None;
+    }
+    let identity = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    let ours = identity(here)?;
+    match identity(&place.on_root(of_node)) {
+        Some(theirs) => Some(theirs == ours),
+        // The node's root is seen, and there is no such directory on it.
+        None => place.root.join("etc").is_dir().then_some(false),
+    }
+}
+
+fn shown(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}

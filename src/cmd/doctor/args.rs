@@ -1,0 +1,81 @@
+//! The command line of `doctor`.
+
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+
+/// Find out why pods do not start, or start without redirection: on a node, in the agent's pod, or for a whole cluster.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  istio-cni-otel doctor                                  on a node: its files, its runtime, its agent
+  kubectl -n istio-system exec ds/istio-cni-node -- istio-cni-otel doctor
+  istio-cni-otel doctor --cluster                        from a laptop, with its kubeconfig
+  istio-cni-otel doctor --pod shop/web-0
+  istio-cni-otel doctor --output json | jq '.findings[] | select(.status == \"problem\")'
+  istio-cni-otel doctor --bundle /tmp/report.tar.gz
+
+It looks at the whole cluster where there is no agent's directory and no node to look at, else at this node.
+
+Exit status: 0 nothing was found; 1 there are findings; 2 it could not look, or the command line is wrong.")]
+pub struct DoctorArgs {
+    /// Say what is known of this pod only
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pub pod: Option<String>,
+    /// How the findings are printed
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// Also write what a bug report needs, without secrets, to this file (.tar.gz)
+    #[arg(long, value_name = "FILE")]
+    pub bundle: Option<PathBuf>,
+    /// Show all checks, and what was seen, also where nothing is wrong
+    #[arg(long, short)]
+    pub verbose: bool,
+    /// Look at all nodes of the cluster, through the API server
+    #[arg(long, conflicts_with_all = ["run_dir", "cni_net_dir", "cni_bin_dir", "runtime_endpoint"])]
+    pub cluster: bool,
+    /// The kubeconfig for the cluster [default: KUBECONFIG, else ~/.kube/config]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The agent's namespace
+    #[arg(long, value_name = "NAMESPACE", default_value = "istio-system")]
+    pub namespace: String,
+    /// The agent's directory on this node [default: CNI_AGENT_RUN_DIR, else /var/run/istio-cni]
+    #[arg(long, value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
+    /// The directory of network configuration [default: MOUNTED_CNI_NET_DIR, else /etc/cni/net.d]
+    #[arg(long, value_name = "DIR")]
+    pub cni_net_dir: Option<PathBuf>,
+    /// The directory of plugins [default: CNI_BIN_TARGET_DIRS, else /opt/cni/bin]
+    #[arg(long, value_name = "DIR")]
+    pub cni_bin_dir: Option<PathBuf>,
+    /// The container runtime's socket [default: CONTAINER_RUNTIME_ENDPOINT, else the known ones]
+    #[arg(long, value_name = "SOCKET")]
+    pub runtime_endpoint: Option<String>,
+    /// Where the runbooks are, before a runbook's name
+    #[arg(long, value_name = "URL", default_value = crate::domain::finding::RUNBOOKS)]
+    pub runbooks: String,
+}
+
+/// How findings are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Lines for people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+impl DoctorArgs {
+    /// Namespace and name of the pod that is asked for.
+    pub fn pod(&self) -> Result<Option<(&str, &str)>, String> {
+        let Some(pod) = self.pod.as_deref() else { return Ok(None) };
+        match pod.split_once('/') {
+            Some((namespace, name)) if is_name(namespace) && is_name(name) => Ok(Some((namespace, name))),
+            _ => Err(format!("--pod takes NAMESPACE/NAME, such as shop/web-0, not {pod:?}")),
+        }
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
+    !text.is_empty() && text.len() <= 253 && text.bytes().all(plain)
+}

@@ -1,0 +1,160 @@
+//! One node: its files are looked at here, its agent is asked, and both make one report. An agent that does not answer
+//! is a finding like any other.
+
+use super::CouldNot;
+use super::args::DoctorArgs;
+use super::progress::Progress;
+use crate::agent::config::{Settings, runtime_endpoint};
+use crate::agent::doctor::{PATH, Place, VERSION, look_at};
+use crate::agent::local::SOCKET;
+use crate::domain::failure::whole;
+use crate::domain::finding::{Check, Finding, Report};
+use crate::host::conf_dir::ConfDir;
+use crate::host::local_http::{LocalError, get};
+use crate::wire::conflist;
+use crate::wire::finding::{LARGEST, decode};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long the agent may take: longer than its own checks may.
+const ANSWER: Duration = Duration::from_millis(2500);
+/// What is mounted in the agent's pod, and nowhere else.
+const MOUNTED: &str = "/host/etc/cni/net.d";
+
+/// Whether there is anything of a node to be looked at here.
+fn is_node(args: &DoctorArgs) -> bool {
+    let named = args.run_dir.is_some() || args.cni_net_dir.is_some() || args.cni_bin_dir.is_some();
+    named || in_pod() || Place::on_node().run_dir.is_dir()
+}
+
+/// Whether this is the agent's pod, whose environment says where everything is.
+fn in_pod() -> bool {
+    std::env::var_os("MOUNTED_CNI_NET_DIR").is_some() || Path::new(MOUNTED).is_dir()
+}
+
+/// Looks at the node, or asks its agent for one pod.
+pub fn look(args: &DoctorArgs, pod: Option<(&str, &str)>) -> Result<Report, CouldNot> {
+    let (place, settings) = place(args)?;
+    if let Some((namespace, name)) = pod {
+        let asked = ask(&place, &format!("{PATH}?pod={namespace}/{name}"));
+        return asked
+            .map_err(|problem| CouldNot(format!("the agent of this node cannot be asked for the pod: {problem}")));
+    }
+    allowed(&place)?;
+    if !is_node(args) {
+        return Err(CouldNot(
+            "there is no agent's directory here: run doctor on a node, or in the agent's pod".to_owned(),
+        ));
+    }
+    let mut progress = Progress::of_stderr("looking at this node");
+    let asking = std::thread::spawn({
+        let place = place.clone();
+        move || ask(&place, PATH)
+    });
+    let mut report = look_at(place.clone(), |at| progress.tell(at.done, at.of));
+    report.findings.extend(settings);
+    match asking.join().unwrap_or_else(|_| Err("asking it broke off".to_owned())) {
+        Ok(agents) => {
+            report.findings.extend([answers(&agents), versions(&agents, &report)]);
+            report.merge(agents);
+        }
+        Err(problem) => report.findings.push(silent(&place, &problem)),
+    }
+    progress.done();
+    report.sort();
+    Ok(report)
+}
+
+/// Where to look, and what is to be said of the settings that say so.
+fn place(args: &DoctorArgs) -> Result<(Place, Option<Finding>), CouldNot> {
+    let lookup = |key: &str| std::env::var(key).ok();
+    let (mut place, mut settings) = (Place::on_node(), None);
+    if in_pod() {
+        match Settings::read(&lookup, "") {
+            Ok(read) => {
+                place = Place::of(&read);
+                settings = Some(Finding::ok(Check::Settings, "the agent's settings can be used"));
+            }
+            Err(error) => {
+                let what = format!("the agent cannot start: {error}");
+                settings = Some(Finding::problem(
+                    Check::Settings,
+                    what,
+                    "correct the variable of the DaemonSet's container, or its value of the chart",
+                ));
+            }
+        }
+    }
+    place.net_dir = args.cni_net_dir.clone().unwrap_or(place.net_dir);
+    place.bin_dirs = args.cni_bin_dir.clone().map_or(place.bin_dirs, |directory| vec![directory]);
+    let given = |key: &str| args.runtime_endpoint.clone().or_else(|| lookup(key));
+    let endpoint = runtime_endpoint(&given).map_err(|error| CouldNot(error.to_string()))?;
+    place.runtime = endpoint.or(place.runtime);
+    let told = || lookup("CNI_AGENT_RUN_DIR").filter(|given| !given.is_empty()).map(PathBuf::from);
+    place.run_dir = match args.run_dir.clone().or_else(told).or_else(|| said_by_entry(&place)) {
+        Some(run_dir) => run_dir,
+        None => place.run_dir,
+    };
+    Ok((place, settings))
+}
+
+/// The run directory that the plugin is told of, where our entry can be read.
+fn said_by_entry(place: &Place) -> Option<PathBuf> {
+    let placement = crate::domain::cni_files::Placement::Chained { file: None };
+    let files = ConfDir::new(&place.net_dir).list(&placement).ok()?;
+    let run_dir = conflist::seen(&files).ours()?.1.settings.as_ref().ok()?.run_dir.clone();
+    run_dir.is_absolute().then_some(run_dir)
+}
+
+/// Only root sees what there is to be seen.
+fn allowed(place: &Place) -> Result<(), CouldNot> {
+    let refused = |path: &Path| {
+        let error = std::fs::read_dir(path).err()?;
+        (error.kind() == std::io::ErrorKind::PermissionDenied).then(|| path.display().to_string())
+    };
+    match [&place.run_dir, &place.net_dir].into_iter().find_map(|path| refused(path)) {
+        Some(path) => {
+            Err(CouldNot(format!("{path} cannot be read: run doctor as root on the node, or in the agent's pod")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn ask(place: &Place, path: &str) -> Result<Report, String> {
+    let socket = place.run_dir.join(SOCKET);
+    let answer = get(&socket, path, ANSWER, LARGEST).map_err(|error| problem_of(&error))?;
+    decode(&answer).map_err(|error| error.to_string())
+}
+
+fn problem_of(error: &LocalError) -> String {
+    match error {
+        LocalError::Status { status: 404, .. } => {
+            "it is of a version that cannot be asked; the versions should be equal".to_owned()
+        }
+        error => whole(error),
+    }
+}
+
+fn silent(place: &Place, problem: &str) -> Finding {
+    let what = "the agent of this node does not answer: pods are set up by the plugin alone, and nothing is repaired";
+    let next = "look whether its pod runs here (kubectl -n istio-system get pods -l k8s-app=istio-cni-node -o wide), and at its log";
+    let finding = Finding::problem(Check::AgentAnswers, what, next).with(problem.to_owned());
+    finding.with(format!("what only an agent knows was not looked at; its directory is {}", place.run_dir.display()))
+}
+
+fn answers(agents: &Report) -> Finding {
+    Finding::ok(Check::AgentAnswers, "the agent answers").with(format!("version {}", agents.version))
+}
+
+fn versions(agents: &Report, own: &Report) -> Finding {
+    const CHECK: Check = Check::Versions;
+    if agents.version != VERSION {
+        let what = format!("the agent is of version {}, and this command of version {VERSION}", agents.version);
+        let next =
+            "use the command of the agent's image, for instance by kubectl exec; some checks may say something else";
+        return Finding::warning(CHECK, what, next);
+    }
+    let seen = if own.plugin.is_empty() { &agents.plugin } else { &own.plugin };
+    Finding::ok(CHECK, format!("agent and command are of version {VERSION}"))
+        .with(format!("the plugin has sha256 {seen}"))
+}

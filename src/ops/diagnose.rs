@@ -1,0 +1,108 @@
+//! Diagnosing: every examination is made at once, each on a thread of its own, and whatever does not come back within
+//! the limit is said to be unknown. A disk, a runtime or an API server that hangs keeps nobody from the other answers.
+
+use crate::domain::finding::{Check, Finding};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// Looks at one thing, or at a few that are seen at once.
+pub struct Examination {
+    /// What it is about: its first check, for those that wait.
+    pub check: Check,
+    /// Looks. It may block, but should come back by itself some time.
+    pub look: Box<dyn FnOnce() -> Vec<Finding> + Send>,
+}
+
+impl Examination {
+    /// An examination that gives one finding.
+    pub fn one(check: Check, look: impl FnOnce() -> Finding + Send + 'static) -> Examination {
+        Examination::some(check, move || vec![look()])
+    }
+
+    /// An examination that gives any number of findings.
+    pub fn some(check: Check, look: impl FnOnce() -> Vec<Finding> + Send + 'static) -> Examination {
+        Examination { check, look: Box::new(look) }
+    }
+}
+
+/// How far it is, for those who watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub done: usize,
+    pub of: usize,
+}
+
+/// Makes all examinations, in order of their checks; `tell` hears of each that is over.
+pub fn diagnose(examinations: Vec<Examination>, limit: Duration, mut tell: impl FnMut(Progress)) -> Vec<Finding> {
+    let deadline = Instant::now() + limit;
+    let of = examinations.len();
+    let (send, receive) = channel();
+    let mut waiting: Vec<Check> = Vec::new();
+    let mut findings = Vec::new();
+    for Examination { check, look } in examinations {
+        let send = send.clone();
+        // Nobody may listen any more when it comes back at last.
+        let work = move || _ = send.send((check, look()));
+        match std::thread::Builder::new().name("doctor".to_owned()).spawn(work) {
+            Ok(_) => waiting.push(check),
+            Err(error) => findings.push(Finding::unknown(
+                check,
+                format!("it could not be looked at: no thread could be started: {error}"),
+                "try again when the node has fewer processes",
+            )),
+        }
+    }
+    drop(send);
+    tell(Progress { done: 0, of });
+    while !waiting.is_empty() {
+        match receive.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok((check, found)) => {
+                if let Some(at) = waiting.iter().position(|waits| *waits == check) {
+                    waiting.remove(at);
+                }
+                findings.extend(found);
+                tell(Progress { done: of - waiting.len(), of });
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    findings.extend(waiting.into_iter().map(|check| unanswered(check, limit)));
+    findings
+}
+
+fn unanswered(check: Check, limit: Duration) -> Finding {
+    let what = format!("it was not found out within {} ms", limit.as_millis());
+    Finding::unknown(check, what, "look whether the node's disk, its runtime or the API server hangs, and try again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::finding::Status;
+
+    #[test]
+    fn what_hangs_is_unknown_and_keeps_nobody_waiting() {
+        let (never, hangs) = channel::<()>();
+        let examinations = vec![
+            Examination::one(Check::PluginBinary, || Finding::ok(Check::PluginBinary, "there")),
+            Examination::one(Check::RuntimeDirectory, move || {
+                let _ = hangs.recv();
+                Finding::ok(Check::RuntimeDirectory, "late")
+            }),
+        ];
+        let mut told = Vec::new();
+        let findings = diagnose(examinations, Duration::from_millis(200), |progress| told.push(progress));
+        drop(never);
+        let seen: Vec<_> = findings.iter().map(|finding| (finding.check.as_ref(), finding.status)).collect();
+        assert_eq!(seen, [("plugin.binary", Status::Ok), ("runtime.directory", Status::Unknown)]);
+        assert_eq!(told.last(), Some(&Progress { done: 1, of: 2 }));
+    }
+
+    #[test]
+    fn an_examination_may_find_nothing_or_much() {
+        let two = || vec![Finding::ok(Check::NetworkValid, ""), Finding::ok(Check::NetworkPlace, "")];
+        let examinations =
+            vec![Examination::some(Check::NetworkValid, two), Examination::some(Check::KubeconfigToken, Vec::new)];
+        assert_eq!(diagnose(examinations, Duration::from_secs(20), |_| {}).len(), 2);
+    }
+}

@@ -1,0 +1,18 @@
+//! `doctor`: each check on a real node directory or namespace where exactly that thing is broken, and where nothing is;
+//! on a node with a living agent, with a dead one, and with the container runtime that it asks.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "doctor/agent.rs"]
+mod agent;
+#[path = "support/cni_tools.rs"]
+mod cni_tools;
+#[path = "doctor/files.rs"]
+mod files;
+#[path = "repair/node.rs"]
+mod node;
+#[path = "doctor/runtime.rs"]
+mod runtime;
+#[path = "doctor/scene.rs"]
+mod scene;
+mod support;

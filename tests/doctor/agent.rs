@@ -1,0 +1,136 @@
+//! What the agent knows: whether it answers, is ready and hears of its pods, and what it knows of them.
+
+use crate::node::{self, broken, name, pod};
+use crate::scene::{Findings, Scene, text};
+use crate::support::agent::PATIENCE;
+use crate::support::api::Fault;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+/// Asks until exactly this is wrong: what the agent knows, it learns by and by.
+#[track_caller]
+fn until_only(scene: &Scene, check: &str, status: &str, words: &str) -> Findings {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let findings = scene.doctor(&[]);
+        if findings.wrong() == [format!("{check}: {status}")] || Instant::now() > deadline {
+            findings.only(check, status, words);
+            return findings;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_dead_agent_is_the_finding_and_the_files_are_looked_at_regardless() {
+    let scene = Scene::installed();
+    let finding = scene.doctor(&[]).only("agent.answers", "problem", "nobody answers at");
+    assert!(finding["evidence"].to_string().contains("what only an agent knows was not looked at"), "{finding}");
+    fs::remove_file(scene.runtime.layout.bin().join("istio-cni")).unwrap();
+    assert_eq!(scene.doctor(&[]).wrong(), ["agent.answers: problem", "plugin.binary: problem"]);
+}
+
+#[test]
+fn an_agent_that_does_not_answer_keeps_nobody_waiting() {
+    let scene = Scene::new();
+    let agent = scene.agent.as_ref().unwrap();
+    agent.signal(nix::sys::signal::Signal::SIGSTOP);
+    scene.doctor(&[]).only("agent.answers", "problem", "no whole answer came from");
+}
+
+#[test]
+fn something_else_at_the_agents_socket_is_no_agent() {
+    let scene = Scene::installed();
+    let path = scene.runtime.node.path("page.sock");
+    let _ = fs::remove_file(&path);
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let answers = ["HTTP/1.0 200 OK\r\n\r\n<html>", "HTTP/1.0 404 Not Found\r\n\r\n", "SSH-2.0\r\n"];
+    let server = std::thread::spawn(move || {
+        for answer in answers {
+            use std::io::{Read, Write};
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 1024]).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    for words in ["no report of doctor", "of a version that cannot be asked", "no answer of HTTP"] {
+        scene.doctor(&[]).only("agent.answers", "problem", words);
+    }
+    server.join().unwrap();
+}
+
+#[test]
+fn a_socket_that_others_may_use_is_found() {
+    let scene = Scene::new();
+    fs::set_permissions(scene.runtime.node.path("agent.sock"), Permissions::from_mode(0o666)).unwrap();
+    scene.doctor(&[]).only("agent.socket", "problem", "has mode 0666");
+}
+
+#[test]
+fn an_agent_that_waits_for_its_pods_says_so() {
+    let mut scene = Scene::installed();
+    for verb in ["list", "watch"] {
+        scene.runtime.api.fail(verb, Some(Fault::Status(403)));
+    }
+    let proc = scene.host.path().join("proc").display().to_string();
+    scene.agent = Some(scene.runtime.start(&[("SKIP_INSTALL", "true"), ("HOST_PROC", &proc)]));
+    let findings = scene.doctor(&[]);
+    assert_eq!(findings.wrong(), ["agent.ready: problem", "watch.fresh: problem"], "the one explains the other");
+    assert!(findings.of("agent.ready").to_string().contains("this node's pods"), "{findings:#?}");
+}
+
+#[test]
+fn pods_whose_validation_fails_are_named() {
+    let scene = Scene::new();
+    scene.runtime.api.put(&broken(900));
+    let findings = until_only(&scene, "pods.validation", "problem", "exit code 126");
+    assert!(findings.of("pods.validation")["evidence"].to_string().contains(&format!("shop/{}", name(900))));
+    scene.runtime.api.put(&node::passed(broken(900)));
+    let deadline = Instant::now() + PATIENCE;
+    while !scene.doctor(&[]).wrong().is_empty() {
+        assert!(Instant::now() < deadline, "{:#?}", scene.doctor(&[]));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn pods_that_are_deleted_over_and_over_are_found() {
+    let mut scene = Scene::installed();
+    scene.agent = Some(scene.start(&[("SKIP_INSTALL", "true"), ("REPAIR_DELETE_PODS", "true")]));
+    for number in 910..913 {
+        scene.runtime.api.put(&broken(number));
+    }
+    let agent = scene.agent.as_ref().unwrap();
+    agent.wait_for_metric(r#"istio_cni_repair_pods_repaired_total{type="delete",result="success"}"#, 3.0);
+    let findings = scene.doctor(&[]);
+    let finding = findings.of("pods.repair");
+    assert_eq!(finding["status"], "problem", "{findings:#?}");
+    assert!(finding["evidence"].to_string().contains("shop/web: 3 pods"), "{finding}");
+}
+
+#[test]
+fn a_pod_without_its_rules_is_found_and_one_that_cannot_be_looked_into_is_not_sure() {
+    let mut scene = Scene::installed();
+    let sandbox = node::Sandbox::new(920);
+    scene.runtime.api.put(&pod(920));
+    let quick = [("SKIP_INSTALL", "true"), ("AUDIT_INTERVAL", "1s"), ("HOST_PROC", "/proc")];
+    scene.agent = Some(scene.start(&quick));
+    scene.agent.as_ref().unwrap().wait_for_metric(r#"istio_cni_pods{state="broken"}"#, 1.0);
+    let findings = until_only(&scene, "pods.redirected", "problem", "do not have the rules");
+    assert!(findings.of("pods.redirected")["evidence"].to_string().contains("shop/web-920"));
+    let of_pod = scene.doctor(&["--pod", "shop/web-920"]);
+    of_pod.only("pod.redirected", "problem", "does not have the rules");
+    assert_eq!(text(&of_pod.of("pod.known")["status"]), "ok");
+    drop(sandbox);
+    let unknown = scene.doctor(&["--pod", "shop/nobody"]);
+    unknown.only("pod.known", "warning", "no pod shop/nobody is known on node node-a");
+}
+
+#[test]
+fn telemetry_that_is_lost_is_counted_and_named() {
+    let scene = Scene::new();
+    fs::create_dir_all(scene.runtime.node.path("spool")).unwrap();
+    fs::write(scene.runtime.node.path("spool").join("1-1.spool"), "this is nobody's telemetry").unwrap();
+    until_only(&scene, "telemetry", "warning", "were lost: invalid");
+}
