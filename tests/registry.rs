@@ -14,9 +14,10 @@ use istio_cni_otel::domain::pod_state::PodState;
 use istio_cni_otel::domain::repair::{Mode, REPAIR, RepairResult};
 use istio_cni_otel::domain::request::{Backend, Command};
 use istio_cni_otel::domain::settings::SkipReason;
+use istio_cni_otel::domain::startup::{self, Part, Precision, Source};
 use istio_cni_otel::domain::step::{ErrorType, Step};
 use istio_cni_otel::domain::validation::AttemptError;
-use istio_cni_otel::domain::validation_run::{POD_INIT, RunResult, VALIDATE};
+use istio_cni_otel::domain::validation_run::{RunResult, VALIDATE};
 use istio_cni_otel::telemetry::agent_event::AgentEvent;
 use istio_cni_otel::telemetry::event;
 use istio_cni_otel::telemetry::keys::{self, Key};
@@ -71,7 +72,11 @@ fn every_attribute_key_is_in_the_registry_and_the_other_way_round() {
 fn every_span_is_in_the_registry_and_the_other_way_round() {
     let spans = Registry::read().of("span").into_keys().collect::<BTreeSet<String>>();
     let code = Step::ALL.map(Step::name).into_iter().chain(Command::ALL.map(Command::span_name));
-    same("spans", &spans, &set(code.chain([INSTALL, UNINSTALL, POD_INIT, VALIDATE, REPAIR])));
+    same(
+        "spans",
+        &spans,
+        &set(code.chain([INSTALL, UNINSTALL, VALIDATE, REPAIR]).chain(Part::ALL.map(Part::span_name))),
+    );
 }
 
 #[test]
@@ -134,7 +139,15 @@ fn every_closed_list_has_the_same_members_in_the_registry() {
         ("istio_cni.pod.state", set(PodState::ALL.map(PodState::name))),
         ("state", set(PodState::ALL.map(PodState::name))),
         ("istio_cni.netns.source", set(["recorded", "proc"])),
-        ("outcome", set(Outcome::ALL.map(Outcome::name))),
+        (
+            "outcome",
+            set(Outcome::ALL.map(Outcome::name).into_iter().chain(startup::Outcome::ALL.map(startup::Outcome::name))),
+        ),
+        ("phase", set(Part::ALL.map(Part::phase))),
+        ("istio_cni.startup.outcome", set(startup::Outcome::ALL.map(startup::Outcome::name))),
+        ("istio_cni.time.precision", set(Precision::ALL.map(Precision::name))),
+        ("istio_cni.time.start_source", set(Source::ALL.map(Source::name))),
+        ("istio_cni.time.end_source", set(Source::ALL.map(Source::name))),
         ("path", set(CallPath::ALL.map(CallPath::name))),
         ("step", set(Step::ALL.map(Step::name))),
         ("signal", set(Signal::ALL.map(Signal::name))),

@@ -24,5 +24,7 @@ mod service;
 pub mod site;
 mod socket_name;
 pub mod spool;
+mod startup;
 mod tasks;
+mod unready;
 pub mod validations;

@@ -19,9 +19,11 @@ use super::repair::Repair;
 use super::service::Service;
 use super::socket_name::SocketName;
 use super::spool::Drain;
+use super::startup::{Startups, Surroundings};
 use super::tasks::{Ended, Tasks};
 use super::validations::Validations;
-use super::{http, notices, pods, server};
+use super::{http, notices, pods, server, unready};
+use crate::domain::prune::Kept;
 use crate::domain::validation_run::CONTAINER;
 use crate::host::kernel::HostNamespaces;
 use crate::host::uds_listener::{Listener, Stopper};
@@ -89,12 +91,21 @@ impl Bound {
         tasks.spawn("validations", validations.run());
         let (events, sender) = notices::events(client.clone(), &settings.node);
         tasks.spawn("object events", notices::send(sender, telemetry.clone()));
+        let (readiness, node) = (running.readiness.clone(), settings.node.clone());
+        tasks.spawn("unreadiness", unready::say(readiness, node, events.clone()));
         let aftercare = Aftercare::new(&settings, &client, &telemetry, &mut tasks);
-        running.cache.listen([validated].into_iter().chain(aftercare.listeners()).collect());
+        let socket = SocketName::new(running.listener.clone(), running.readiness.condition("the socket"));
+        let from = Surroundings { client: &client, cache: &running.cache, socket: &socket, telemetry: &telemetry };
+        let startups = Startups::new(settings.startup, &settings.run_dir, validator(&settings), &from);
+        let started = startups.map(|(startups, listener)| {
+            tasks.spawn("startups", startups.run());
+            listener
+        });
+        running.cache.listen([validated].into_iter().chain(started).chain(aftercare.listeners()).collect());
         let (cache, node) = (running.cache.clone(), settings.node.clone());
         let kept = settings.repair.as_ref().map(RepairSettings::kept).unwrap_or_default();
+        let kept = Kept { startups: settings.startup.scope, ..kept };
         tasks.spawn("pod watch", pods::watch(client.clone(), cache, node, kept, watched));
-        let socket = SocketName::new(running.listener.clone(), running.readiness.condition("the socket"));
         let lent = Lent {
             settings: &settings,
             client: &client,

@@ -26,6 +26,7 @@ pub mod pod_state;
 pub mod pod_status;
 pub mod proxy;
 pub mod prune;
+pub mod refusal;
 pub mod render;
 pub mod render_iptables;
 pub mod render_nft;

@@ -244,6 +244,14 @@ agent_events! {
     NetnsRecordFailed { problem: String = EXCEPTION_MESSAGE }
         = "istio_cni.netns.record_failed", Warn,
         "{problem}; the namespace will be looked for among those of the host's processes";
+    /// The Events on pods are not to be had; said once until they are.
+    StartupEventsUnread { problem: String = EXCEPTION_MESSAGE }
+        = "istio_cni.startup.events_unread", Warn,
+        "the starts of pods are told without what the Events on them say: {problem}";
+    /// It could not be written down which pods' starts were told.
+    StartupUnremembered { problem: String = EXCEPTION_MESSAGE }
+        = "istio_cni.startup.unremembered", Warn,
+        "the next agent may tell the starts of some pods once more: {problem}";
     /// The rules of pods were looked at.
     AuditDone { pods: u64 = AUDIT_PODS, duration_ms: u64 = AUDIT_DURATION_MS }
         = "istio_cni.audit.done", Debug, "looked at the rules of {pods} pods in {duration_ms} ms";

@@ -124,6 +124,14 @@ event_names! {
     VALIDATION_PASSED = "istio_cni.validation.passed";
     /// A pod's validation failed, and why.
     VALIDATION_FAILED = "istio_cni.validation.failed";
+    /// Something was said of the pod while it started.
+    POD_EVENT = "istio_cni.pod.event";
+    /// A pod started.
+    POD_STARTED = "istio_cni.pod.started";
+    /// A pod did not start, or not in time, and why.
+    POD_NOT_STARTED = "istio_cni.pod.not_started";
+    /// What came of a pod that had not started in time.
+    POD_STARTED_LATE = "istio_cni.pod.started_late";
     /// A pod's rules are not, or not any more, those that it should have.
     POD_DRIFTED = "istio_cni.pod.drifted";
     /// Whether a pod has its rules cannot be found out.

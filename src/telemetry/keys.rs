@@ -200,6 +200,34 @@ keys! {
     /// On how many addresses the validator listens.
     VALIDATION_LISTENERS = "istio_cni.validation.listeners";
 
+    // How a pod started.
+    /// What a pod's start came to: a [`crate::domain::startup::Outcome`].
+    STARTUP_OUTCOME = "istio_cni.startup.outcome";
+    /// What came of asking for the Events on the pod: `known`, or `unknown`.
+    STARTUP_EVENTS = "istio_cni.startup.events";
+    /// Whether a part of the start was still going on when it was told.
+    STARTUP_UNFINISHED = "istio_cni.startup.unfinished";
+    /// How often a sandbox was made, or an image pulled.
+    STARTUP_ATTEMPTS = "istio_cni.startup.attempts";
+    /// How far the node's clock is ahead of the API server's.
+    STARTUP_CLOCK_OFFSET_MS = "istio_cni.startup.clock_offset_ms";
+    /// How exact the coarser time of a span is: a [`crate::domain::startup::Precision`].
+    TIME_PRECISION = "istio_cni.time.precision";
+    /// What says when it began: a [`crate::domain::startup::Source`].
+    TIME_START_SOURCE = "istio_cni.time.start_source";
+    /// What says when it ended: a [`crate::domain::startup::Source`].
+    TIME_END_SOURCE = "istio_cni.time.end_source";
+    /// The image of a container, as the pod names it.
+    IMAGE_NAME = "container.image.name";
+    /// How long the kubelet says that a pull took.
+    IMAGE_PULL_MS = "istio_cni.image.pull_ms";
+    /// Whether an init container keeps running.
+    CONTAINER_SIDECAR = "istio_cni.container.sidecar";
+    /// The reason of an Event on the pod.
+    POD_EVENT_REASON = "istio_cni.pod_event.reason";
+    /// How often it was said.
+    POD_EVENT_COUNT = "istio_cni.pod_event.count";
+
     // What a repair did.
     /// What is done about broken pods: a [`crate::domain::repair::Mode`].
     REPAIR_MODE = "istio_cni.repair.mode";
@@ -227,6 +255,8 @@ keys! {
     LABEL_REASON = "reason";
     /// A [`super::outcome::CallPath`].
     LABEL_PATH = "path";
+    /// A [`crate::domain::startup::Part`].
+    LABEL_PHASE = "phase";
     /// A [`crate::domain::step::Step`].
     LABEL_STEP = "step";
     /// The verb of an API request.

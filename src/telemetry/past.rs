@@ -23,7 +23,8 @@ pub struct Past {
 pub struct Told<'a> {
     pub name: &'a str,
     pub id: SpanId,
-    pub parent: SpanId,
+    /// Nothing for the root of a pod's trace.
+    pub parent: Option<SpanId>,
     /// Nanoseconds since the epoch.
     pub start_ns: u64,
     /// Nanoseconds since the epoch; what is before the start counts as the start.
@@ -55,7 +56,7 @@ impl Past {
         self.batch.spans.push(Span {
             trace_id: self.trace.0.to_vec(),
             span_id: told.id.0.to_vec(),
-            parent_span_id: told.parent.0.to_vec(),
+            parent_span_id: told.parent.map(|id| id.0.to_vec()).unwrap_or_default(),
             flags: SAMPLED.into(),
             name: told.name.to_owned(),
             kind: SpanKind::Internal.into(),

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 /// Attributes of OpenTelemetry's registry that are no texts.
 const NUMBERS: &[&str] = &["server.port", "k8s.container.restart_count", "process.exit.code"];
 /// The only spans whose names go on, with the name of a container.
-const INIT: &str = "pod.init";
+const OF_CONTAINERS: [&str; 3] = ["pod.init", "pod.container", "pod.image"];
 /// The only attributes whose last part is free.
 const TEMPLATE: &str = "istio_cni.link.baggage";
 
@@ -143,7 +143,8 @@ impl Registry {
     /// What is wrong with a span.
     pub fn span(&self, span: &Span) -> Vec<String> {
         let what = format!("span {}", span.name);
-        let name = if span.name.starts_with(&format!("{INIT} ")) { INIT } else { &span.name };
+        let first = span.name.split(' ').next().unwrap_or_default();
+        let name = if OF_CONTAINERS.contains(&first) { first } else { &span.name };
         let Some(group) = self.groups.get(&format!("span.{name}")) else {
             return vec![format!("{what} is not in the registry")];
         };

@@ -100,6 +100,8 @@ impl World {
             ("OTEL_BSP_SCHEDULE_DELAY", "20".to_owned()),
             ("OTEL_BLRP_SCHEDULE_DELAY", "20".to_owned()),
             ("OTEL_METRIC_EXPORT_INTERVAL", "200".to_owned()),
+            // How pods start is another test's.
+            ("STARTUP_TRACES", "off".to_owned()),
         ]
     }
 

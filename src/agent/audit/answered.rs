@@ -3,8 +3,10 @@
 
 use super::states::SettingUp;
 use super::verdict::Verdicts;
+use crate::domain::notice::Notice;
 use crate::domain::pod::PodRef;
 use crate::domain::pod_state::PodState;
+use crate::domain::refusal;
 use crate::domain::request::{Answer, Command, Conclusion, Request};
 use crate::host::pod_netns::{Record, Records};
 use crate::telemetry::agent_event::AgentEvent;
@@ -20,6 +22,8 @@ pub struct Answered {
     pub telemetry: Telemetry,
     /// Wakes the audit.
     pub news: Arc<Notify>,
+    /// Says something on a pod.
+    pub say: Box<dyn Fn(Notice) + Send + Sync>,
 }
 
 impl Answered {
@@ -32,7 +36,12 @@ impl Answered {
     pub fn ends(&self, request: &Request, netns: Option<&OwnedFd>, conclusion: &Conclusion) {
         match (request.command, &conclusion.result, &conclusion.pod_uid) {
             (Command::Add, Ok(answer), Some(uid)) => self.added(request, netns, uid, *answer),
-            (Command::Add, Err(_), known) => self.doubt(known.as_deref().or(request.pod.uid.as_deref())),
+            (Command::Add, Err(failure), known) => {
+                self.doubt(known.as_deref().or(request.pod.uid.as_deref()));
+                if let Some(notice) = refusal::notice(request, known.as_deref(), failure) {
+                    (self.say)(notice);
+                }
+            }
             (Command::Del, _, _) => {
                 // Sandboxes that ended long ago are deleted again while the pod has another one.
                 if let Some(uid) = request.pod.uid.as_deref()

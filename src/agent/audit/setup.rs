@@ -28,11 +28,17 @@ impl Audited {
     pub fn new(settings: &Settings, telemetry: &Telemetry, events: Events) -> Audited {
         let metrics = telemetry.metrics().clone();
         let states = States::new(move |state, count| metrics.pods(state, count));
+        let on_pods = events.clone();
         let verdicts = Verdicts::new(states, telemetry.clone(), move |notice| events.say(notice));
         let records = Records::new(&settings.run_dir);
         let (news, telemetry) = (Arc::<Notify>::default(), telemetry.clone());
-        let answered =
-            Answered { records, verdicts: verdicts.clone(), telemetry: telemetry.clone(), news: news.clone() };
+        let answered = Answered {
+            records,
+            verdicts: verdicts.clone(),
+            telemetry: telemetry.clone(),
+            news: news.clone(),
+            say: Box::new(move |notice| on_pods.say(notice)),
+        };
         Audited { verdicts, answered: Arc::new(answered), news, telemetry }
     }
 

@@ -52,7 +52,7 @@ fn interval(lookup: Lookup<'_>) -> Result<Option<Duration>, SettingError> {
 }
 
 /// Whole seconds, or a duration as Go writes it. Nothing at all is zero.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(seconds) => Ok(Duration::from_secs(seconds)),
         Err(_) if text.is_empty() => Ok(Duration::ZERO),

@@ -7,6 +7,7 @@ pub mod level_file;
 mod log;
 mod page;
 pub mod repair;
+pub mod startup;
 mod unknown;
 mod value;
 mod without_effect;
@@ -23,6 +24,7 @@ use crate::telemetry::history::DEFAULT_BYTES;
 use audit::AuditSettings;
 use install::InstallSettings;
 use repair::RepairSettings;
+use startup::StartupSettings;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use value::{boolean, directory, list, port, served_port, size, text};
@@ -59,6 +61,8 @@ pub struct Settings {
     pub repair: Option<RepairSettings>,
     /// How the pods that are set up already are looked at.
     pub audit: AuditSettings,
+    /// Whose starts are told.
+    pub startup: StartupSettings,
     /// What programs the rules.
     pub backend: Backend,
     /// The container runtime's socket, where it is named; it is asked by doctor alone.
@@ -94,6 +98,7 @@ impl Settings {
             install: install::read(lookup)?,
             repair: repair::read(lookup)?,
             audit: audit::read(lookup)?,
+            startup: startup::read(lookup)?,
             backend: backend(lookup)?,
             runtime_endpoint: runtime_endpoint(lookup)?,
             outbound: audit::outbound(lookup),
@@ -132,6 +137,7 @@ impl Settings {
             ("LOG_OUTPUT_LEVEL", format!("{},cni-plugin:{}", self.levels.agent.name(), self.levels.plugin.name())),
         ];
         settings.extend(self.audit.describe());
+        settings.extend(self.startup.describe());
         match &self.install {
             Some(install) => settings.extend(install.describe()),
             None => settings.push(("SKIP_INSTALL", "true".to_owned())),

@@ -35,7 +35,7 @@ pub fn batch(pod: &PodFacts, run: &Run<'_>, now_ns: u64) -> Batch {
     if let Some((start_ns, end_ns)) = times(run, believed) {
         let name = format!("{POD_INIT} {}", run.container);
         let failure = outcome.failure.as_ref().map(|(error_type, message)| (*error_type, message.as_str()));
-        let told = Told { name: &name, id: span, parent: past.trace().root_span(), start_ns, end_ns, failure };
+        let told = Told { name: &name, id: span, parent: Some(past.trace().root_span()), start_ns, end_ns, failure };
         past.span(&told, about(run, outcome.result));
     }
     if let Some(validation) = believed {
@@ -143,13 +143,16 @@ fn retell(past: &mut Past, init: SpanId, validation: &Validation, now_ns: u64) {
     let child = |name: &str| SpanId::derived(&[&init.to_hex(), name]);
     let failed = failure.as_ref().map(|failure| (failure.error_type, failure.message.as_str()));
     let id = child(VALIDATE);
-    let told = Told { name: VALIDATE, id, parent: init, start_ns: *start_ns, end_ns: *end_ns, failure: failed };
+    let told = Told { name: VALIDATE, id, parent: Some(init), start_ns: *start_ns, end_ns: *end_ns, failure: failed };
     past.span(&told, Vec::new());
     // Without a family, nothing could be listened on, and that is what failed.
     let (listen, connect) = (Step::ValidateListen.name(), Step::ValidateConnect.name());
     let listening = failed.filter(|_| families.is_empty());
     let (start_ns, end_ns) = (*start_ns, *listened_ns);
-    past.span(&Told { name: listen, id: child(listen), parent: id, start_ns, end_ns, failure: listening }, Vec::new());
+    past.span(
+        &Told { name: listen, id: child(listen), parent: Some(id), start_ns, end_ns, failure: listening },
+        Vec::new(),
+    );
     // One family is probed after the other, and the sentence is about the first that failed.
     let (mut start_ns, mut sentence) = (end_ns, failed.map(|(_, message)| message));
     for family in families {
@@ -161,7 +164,7 @@ fn retell(past: &mut Past, init: SpanId, validation: &Validation, now_ns: u64) {
         });
         let attributes =
             vec![attribute(keys::NETWORK_TYPE, word), attribute(keys::VALIDATION_ATTEMPTS, u64::from(family.attempts))];
-        past.span(&Told { name: connect, id, parent, start_ns, end_ns, failure }, attributes);
+        past.span(&Told { name: connect, id, parent: Some(parent), start_ns, end_ns, failure }, attributes);
         attempts(past, id, family, now_ns);
         start_ns = end_ns;
     }

@@ -35,6 +35,11 @@ const SECONDS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 ];
 
+/// Seconds from one, as exact as the API's times are, to an hour.
+const STARTUP_SECONDS: &[f64] = &[
+    0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0, 1800.0, 3600.0,
+];
+
 macro_rules! catalog {
     ($($constant:ident = $name:literal, $kind:expr, $unit:literal, [$($label:ident),*], $help:literal;)*) => {
         $(#[doc = $help] pub const $constant: Definition = Definition {
@@ -56,6 +61,9 @@ catalog! {
     STEP_DURATION = "istio_cni_step_duration_seconds", Kind::Histogram(SECONDS), "s",
         [LABEL_STEP, LABEL_OUTCOME, ERROR_TYPE],
         "Time of one step of a request.";
+    STARTUP_DURATION = "istio_cni_pod_startup_duration_seconds", Kind::Histogram(STARTUP_SECONDS), "s",
+        [LABEL_PHASE, LABEL_OUTCOME],
+        "Time of a pod's start from created to ready, or to what came of it, and of its parts, as exact as the API server tells it.";
     INSTALL_READY = "istio_cni_install_ready", Kind::Gauge, "{installation}",
         [],
         "Whether the installation was verified just now and pods can be set up: 1 or 0, the same as /readyz.";

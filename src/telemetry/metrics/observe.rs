@@ -7,9 +7,11 @@ use crate::domain::install::{INSTALL, PassResult};
 use crate::domain::repair::{Mode, REPAIR, RepairResult};
 use crate::domain::request::Command;
 use crate::domain::settings::SkipReason;
+use crate::domain::startup::{self, Part};
 use crate::domain::step::{ErrorType, Step};
 use crate::domain::validation_run::{POD_INIT, RunResult};
-use crate::telemetry::keys;
+use crate::telemetry::clock::Clock;
+use crate::telemetry::keys::{self, Key};
 use crate::telemetry::outcome::{CallPath, Outcome};
 use crate::telemetry::story::{error_type_of, text_attribute};
 use opentelemetry_proto::tonic::trace::v1::{Span, status::StatusCode};
@@ -29,6 +31,28 @@ impl Metrics {
         } else if span.name == REPAIR {
             self.observe_repair(span);
         }
+        if let Some(part) = Part::of_span(&span.name) {
+            self.observe_startup(part, span);
+        }
+    }
+
+    /// What was still going on took at least so long, and a start by two clocks that differ took who knows how
+    /// long: neither is a sample.
+    fn observe_startup(&self, part: Part, span: &Span) {
+        let has = |key: Key| span.attributes.iter().any(|kv| kv.key == key.as_str());
+        if has(keys::STARTUP_UNFINISHED) || has(keys::STARTUP_CLOCK_OFFSET_MS) {
+            return;
+        }
+        let said = text_attribute(&span.attributes, keys::STARTUP_OUTCOME).and_then(startup::Outcome::from_name);
+        let outcome = match said {
+            Some(outcome) => outcome.name(),
+            None if failed(span) => Outcome::Failed.name(),
+            None => Outcome::Done.name(),
+        };
+        // It is measured when it is told: an exemplar of its own time would be older than what was exported last.
+        let time_ns = Clock::start().start_ns();
+        let exemplar = exemplar(span).map(|of_span| Exemplar { time_ns, ..of_span });
+        self.startup_duration.observe([part.phase().into(), outcome.into()], seconds(span), exemplar);
     }
 
     /// A pass that waits for somebody else has come to nothing yet, and says no result.

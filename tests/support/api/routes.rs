@@ -39,7 +39,7 @@ pub(super) fn all(shared: &Arc<Shared>) -> Router {
         .route("/apis/apps/v1/namespaces/{namespace}/daemonsets", get(daemonsets))
         .route("/apis/apps/v1/namespaces/{namespace}/daemonsets/{name}", get(daemonset))
         .route("/api/v1/nodes/{name}", get(node))
-        .route("/api/v1/namespaces/{namespace}/events", post(create))
+        .route("/api/v1/namespaces/{namespace}/events", get(events_on).post(create))
         .route("/api/v1/namespaces/{namespace}/events/{name}", patch(change))
         .layer(from_fn_with_state(shared.clone(), authorized))
         .with_state(shared.clone())
@@ -70,6 +70,21 @@ async fn one(
     let key = (resource, namespace, name);
     let found = shared.lock().objects.get(&key).cloned();
     found.map_or_else(|| missing(resource, &key.2), |object| json_answer(200, &object))
+}
+
+/// The Events on one object, as the selector by its UID has them.
+async fn events_on(State(shared): State<Arc<Shared>>, uri: Uri, Query(query): Words) -> Response {
+    if let Some(fault) = shared.asked("events", "list", &uri) {
+        return failed(fault).await;
+    }
+    let uid = query.get("fieldSelector").and_then(|text| text.strip_prefix("involvedObject.uid=")).unwrap();
+    let namespace = uri.path().split('/').nth(4).unwrap();
+    let objects = shared.lock();
+    let of = |key: &super::Key, event: &Value| {
+        (key.0, key.1.as_str()) == ("events", namespace) && event["involvedObject"]["uid"] == uid
+    };
+    let items: Vec<&Value> = objects.objects.iter().filter(|(key, event)| of(key, event)).map(|(_, it)| it).collect();
+    json_answer(200, &json!({"kind": "EventList", "apiVersion": "v1", "metadata": {}, "items": items}))
 }
 
 async fn create(State(shared): State<Arc<Shared>>, uri: Uri, event: String) -> Response {
