@@ -283,6 +283,21 @@ fn past_the_limit_nobody_is_deleted_and_everybody_is_told() {
 }
 
 #[test]
+fn a_server_that_is_busy_is_asked_again_only_after_the_pause_that_its_header_names() {
+    for (number, request, more) in [(84, "delete", None), (85, "pods/eviction.create", Some(EVICT))] {
+        let world = World::new(&[broken(number)]);
+        world.api.fail(request, Some(Fault::Busy(3)));
+        let begin = Instant::now();
+        let mut agent = world.start(&[DELETE].into_iter().chain(more).collect::<Vec<_>>());
+        agent.wait_for("Too many requests, please try again later.");
+        world.api.wait_for(request, 2);
+        assert!(begin.elapsed() >= Duration::from_secs(3), "{request} was tried again after {:?}", begin.elapsed());
+        world.api.fail(request, None);
+        agent.wait_for_metric(&repaired("delete", "success"), 1.0);
+    }
+}
+
+#[test]
 fn an_attempt_that_deleted_nothing_leaves_the_limit_as_it_was() {
     for (number, code) in [(80, 429), (81, 403), (82, 422)] {
         let world = World::new(&[broken(number)]);

@@ -2,6 +2,7 @@
 //! pods: one, a page of this node's, a watch of them.
 //! The client is made when it is first needed, so that the agent starts without an API server.
 
+use super::answer;
 use super::error::ApiError;
 use super::pod::Pod;
 use super::resource::Resource;
@@ -10,6 +11,7 @@ use super::source::url;
 use crate::telemetry::api_request::ApiRequest;
 use futures::{Stream, StreamExt};
 use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::client::Body;
 use kube::core::Request;
 use kube::core::params::GetParams;
 use serde::Deserialize;
@@ -112,8 +114,8 @@ impl ApiClient {
         let request = request.map_err(ApiError::request)?;
         let ask = async {
             let (client, server) = self.client().await?;
-            let answer = client.request::<T>(request).await;
-            Ok::<_, ApiError>(answer.map_err(|error| ApiError::of_request(resource, error, &server)))
+            let answer = async { answer::read::<T>(client.send(request.map(Body::from)).await?).await };
+            Ok::<_, ApiError>(answer.await.map_err(|error| ApiError::of_request(resource, error, &server)))
         };
         match tokio::time::timeout(limit, ask).await {
             Ok(answer) => self.counting(resource, verb, answer?),

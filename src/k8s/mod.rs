@@ -1,6 +1,7 @@
 //! The Kubernetes API: the pods of this node by watch, and one pod by request.
 
 pub mod agents;
+mod answer;
 pub mod api_client;
 pub mod cache;
 pub mod client;

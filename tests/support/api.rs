@@ -29,6 +29,8 @@ pub enum Fault {
     Silence,
     /// A disruption budget allows no eviction; so many seconds are to be waited.
     Budget(u32),
+    /// Too busy: a 429 that says in its header alone how many seconds are to be waited.
+    Busy(u32),
 }
 
 /// How a watch that asks for a streaming list is treated.

@@ -238,6 +238,10 @@ pub(super) async fn failed(fault: Fault) -> Response {
         Fault::Status(code) => status(code, "Failed", json!({})),
         Fault::Garbage => "<html>not what you expected</html>".into_response(),
         Fault::Silence => std::future::pending().await,
+        Fault::Busy(seconds) => {
+            let headers = [(header::RETRY_AFTER, seconds.to_string())];
+            (StatusCode::TOO_MANY_REQUESTS, headers, "Too many requests, please try again later.").into_response()
+        }
         Fault::Budget(seconds) => {
             let causes =
                 json!([{"reason": "DisruptionBudget", "message": "The disruption budget web needs 1 healthy pods"}]);
