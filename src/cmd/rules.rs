@@ -139,23 +139,22 @@ pub fn run(args: &RulesArgs, stdout: &mut dyn Write) -> anyhow::Result<()> {
     let config = args.config.as_deref().map(read_config).transpose()?.unwrap_or_default();
     // The command line wins over the configuration.
     let backend = args.backend.unwrap_or_else(|| config.backend.into());
-    let name = format!("{}/{}", pod.namespace, pod.name);
     if host_network {
         let why = "it uses the host's network (hostNetwork), and for such a pod the runtime calls no CNI plugin";
-        return Ok(writeln!(stdout, "pod {name} gets no rules: {why}")?);
+        return Ok(writeln!(stdout, "pod {pod} gets no rules: {why}")?);
     }
     if let Some(skip) = skipped_by_config(&pod, &config) {
-        return print_skip(stdout, &name, &skip);
+        return print_skip(stdout, &pod, &skip);
     }
-    let mut settings = match decide(&pod).with_context(|| format!("pod {name} would not start"))? {
-        Decision::Skip(skip) => return print_skip(stdout, &name, &skip),
+    let mut settings = match decide(&pod).with_context(|| format!("pod {pod} would not start"))? {
+        Decision::Skip(skip) => return print_skip(stdout, &pod, &skip),
         Decision::Enroll(settings) => settings,
     };
     let outbound = outbound_settings_with(|variable| args.outbound.given(variable));
     settings.outbound = outbound.map_err(|wrong| args.outbound.refuse(wrong))?;
     let rules = build(&settings, &args.family.addresses())?;
     let language = if backend == BackendArg::Iptables { "iptables" } else { "nftables" };
-    writeln!(stdout, "# pod {name} with {} addresses, {language}", args.family.name())?;
+    writeln!(stdout, "# pod {pod} with {} addresses, {language}", args.family.name())?;
     for warning in warnings(&pod) {
         writeln!(stdout, "# warning: {}", warning.message)?;
     }
@@ -166,8 +165,8 @@ pub fn run(args: &RulesArgs, stdout: &mut dyn Write) -> anyhow::Result<()> {
     Ok(write!(stdout, "{}", render::text(&rules, backend.backend()))?)
 }
 
-fn print_skip(stdout: &mut dyn Write, name: &str, skip: &Skip) -> anyhow::Result<()> {
-    Ok(writeln!(stdout, "pod {name} gets no rules: {} ({})", skip.message, skip.reason.name())?)
+fn print_skip(stdout: &mut dyn Write, pod: &PodFacts, skip: &Skip) -> anyhow::Result<()> {
+    Ok(writeln!(stdout, "pod {pod} gets no rules: {} ({})", skip.message, skip.reason.name())?)
 }
 
 /// The pod, and whether it uses the host's network.

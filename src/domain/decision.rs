@@ -87,7 +87,7 @@ fn skip(pod: &PodFacts, proxy: &Proxy<'_>) -> Option<(SkipReason, String)> {
         return Some((SkipReason::NoProxy, message));
     }
     if let Some(kind) = proxy.kind.filter(|&kind| !kind.is_empty() && kind != "sidecar") {
-        let message = format!("excluded {}/{} pod because it has proxy type {kind}", pod.namespace, pod.name);
+        let message = format!("excluded {pod} pod because it has proxy type {kind}");
         return Some((SkipReason::NotSidecar, message));
     }
     if inject_value(pod).is_some_and(|value| parse_bool(value) == Ok(false)) {

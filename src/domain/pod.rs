@@ -2,6 +2,7 @@
 
 use super::pod_status::PodStatus;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// How a runtime names a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -18,6 +19,13 @@ impl PodRef {
     /// Whether the runtime said which pod of that name it means.
     pub fn has_uid(&self) -> bool {
         self.uid.as_deref().is_some_and(|uid| !uid.is_empty())
+    }
+}
+
+/// `namespace/name`, as people write it.
+impl fmt::Display for PodRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
     }
 }
 
@@ -53,6 +61,13 @@ pub struct PodFacts {
     pub containers: Vec<Container>,
     /// Its life so far.
     pub status: PodStatus,
+}
+
+/// `namespace/name`, as people write it.
+impl fmt::Display for PodFacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
 }
 
 impl PodFacts {

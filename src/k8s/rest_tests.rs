@@ -33,7 +33,7 @@ fn wanted(uid: &str) -> PodRef {
 }
 
 fn bounds(attempts: u32) -> Bounds {
-    let (pod_interval, api_timeout) = (Duration::from_millis(1), Duration::from_millis(200));
+    let (pod_interval, api_timeout) = (Duration::from_millis(1), Duration::from_secs(1));
     Bounds { pod_attempts: attempts, pod_interval, api_timeout, ..Bounds::default() }
 }
 
@@ -162,7 +162,7 @@ fn every_refusal_has_its_type_and_says_what_to_do() {
         let (error_type, message, asked) = failure(vec![reply.clone()], 3);
         assert_eq!(error_type, kind, "{reply:?}: {message}");
         assert!(message.contains(expected), "{message}");
-        assert!(message.contains("(asked 3 times in 0."), "{message}");
+        assert!(message.contains("(asked 3 times in "), "{message}");
         assert_eq!(asked, if matches!(reply, Reply::HangUp) { 0 } else { 3 });
     }
 }
@@ -172,12 +172,9 @@ fn a_server_that_hangs_costs_its_limit_and_no_more_attempts_than_there_is_patien
     let start = Instant::now();
     let (error_type, message, asked) = failure(vec![Reply::Silence], 30);
     assert_eq!(error_type, ErrorType::ApiTimeout, "{message}");
-    assert!(message.contains("did not answer within 200 ms (api_timeout_ms)"), "{message}");
-    assert!(
-        (2..=3).contains(&asked),
-        "30 attempts of 1 ms and twice 200 ms are the patience; it was asked {asked} times"
-    );
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(message.contains("did not answer within 1000 ms (api_timeout_ms)"), "{message}");
+    assert!((2..=3).contains(&asked), "30 attempts of 1 ms and twice 1 s are the patience; it was asked {asked} times");
+    assert!(start.elapsed() < Duration::from_secs(20));
 }
 
 #[test]

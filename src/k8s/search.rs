@@ -114,13 +114,13 @@ pub enum LookupError {
 
 impl LookupError {
     fn replaced(wanted: &PodRef, found: String) -> LookupError {
-        let pod = format!("{}/{}", wanted.namespace, wanted.name);
+        let pod = wanted.to_string();
         let wanted = wanted.uid.clone().unwrap_or_default();
         LookupError::Replaced { pod, wanted, found, asked: 1, after: Duration::ZERO }
     }
 
     fn not_got(wanted: &PodRef, source: BoxedError) -> LookupError {
-        let pod = format!("{}/{}", wanted.namespace, wanted.name);
+        let pod = wanted.to_string();
         LookupError::NotGot { pod, asked: 1, after: Duration::ZERO, source }
     }
 

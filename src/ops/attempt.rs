@@ -63,8 +63,7 @@ pub fn attempt(
 /// Tells that nothing is done about a pod that was found broken, because it is not any more.
 pub fn unneeded(story: &Story, attempt: &Attempt<'_>, why: &str) -> Concluded {
     request(story, attempt, || {
-        let PodFacts { namespace, name, .. } = attempt.pod;
-        say(story, Level::Debug, event::REPAIR_SKIPPED, &format!("{namespace}/{name} is not repaired: {why}"));
+        say(story, Level::Debug, event::REPAIR_SKIPPED, &format!("{} is not repaired: {why}", attempt.pod));
         Concluded::Skipped(None)
     })
 }
@@ -80,7 +79,7 @@ pub fn held(story: &Story, attempt: &Attempt<'_>, limit: u32) -> Concluded {
         attempt.describe(open, RepairResult::Skip);
         let (step, error_type, code) = (Step::RepairDelete, ErrorType::RepairLimit, 0);
         let failure = Failure { step, error_type, code, message, retryable: true };
-        say(story, Level::Warn, event::REPAIR_SKIPPED, &format!("{} is left for now: {failure}", attempt.key()));
+        say(story, Level::Warn, event::REPAIR_SKIPPED, &format!("{} is left for now: {failure}", attempt.pod));
         concluded = Concluded::Skipped(Some(Said::Left(failure.message.clone())));
         Err::<(), _>(failure)
     });
@@ -107,10 +106,6 @@ fn say(story: &Story, level: Level, name: EventName, text: &str) {
 }
 
 impl Attempt<'_> {
-    fn key(&self) -> String {
-        format!("{}/{}", self.pod.namespace, self.pod.name)
-    }
-
     fn describe(&self, open: &Open, result: RepairResult) {
         open.set(keys::REPAIR_MODE, self.mode.name());
         open.set(keys::REPAIR_ATTEMPT, self.number as usize);
@@ -146,7 +141,7 @@ impl Attempt<'_> {
         step: Step,
         remove: impl FnOnce(&PodFacts) -> Result<Changed, BoxedError>,
     ) -> Concluded {
-        let key = self.key();
+        let key = self.pod;
         // Whoever searches for either wording finds it.
         for words in ["Deleting broken pod", "Pod detected as broken, deleting"] {
             say(story, Level::Info, event::REPAIR_PROGRESS, &format!("{words}: {key}"));
@@ -156,7 +151,7 @@ impl Attempt<'_> {
     }
 
     fn labelled(&self, story: &Story, changes: &dyn PodChanges) -> Concluded {
-        let (key, (label, value)) = (self.key(), self.label);
+        let (key, (label, value)) = (self.pod, self.label);
         let told = |text: String| say(story, Level::Info, event::REPAIR_PROGRESS, &text);
         told(format!("Pod detected as broken, adding label: {key}"));
         told(format!("Labeling pod {key} with label {label}={value}"));
@@ -183,7 +178,7 @@ impl Attempt<'_> {
         match changed {
             Ok(Changed::Done) => Concluded::Done(said),
             Ok(Changed::Gone) => {
-                let message = format!("{} is not repaired: it is gone", self.key());
+                let message = format!("{} is not repaired: it is gone", self.pod);
                 say(story, Level::Info, event::REPAIR_SKIPPED, &message);
                 Concluded::Skipped(None)
             }
@@ -192,7 +187,7 @@ impl Attempt<'_> {
     }
 
     fn left(&self, story: &Story, why: Why) -> Concluded {
-        let (key, (label, _)) = (self.key(), self.label);
+        let (key, (label, _)) = (self.pod, self.label);
         if why == Why::Labelled {
             say(story, Level::Info, event::REPAIR_PROGRESS, &format!("Pod detected as broken, adding label: {key}"));
             let message = format!("Pod {key} already has label with key {label}, skipping");

@@ -58,7 +58,7 @@ fn write_patiently(out: BorrowedFd<'_>, line: &str) {
 pub fn json_line(record: &LogRecord, pod: &PodRef) -> String {
     let mut fields = head(record, None);
     if !pod.name.is_empty() {
-        fields.push(("pod", format!("{}/{}", pod.namespace, pod.name).into()));
+        fields.push(("pod", pod.to_string().into()));
     }
     if let Some(uid) = pod.uid.as_deref().filter(|uid| !uid.is_empty()) {
         fields.push((keys::POD_UID.as_str(), uid.into()));

@@ -57,10 +57,7 @@ impl Verdicts {
             Some(PodState::Unknown) => "not known",
             _ => return,
         };
-        let message = format!(
-            "the redirection of pod {}/{} is as it should be again; it was {word} until now",
-            pod.namespace, pod.name
-        );
+        let message = format!("the redirection of pod {pod} is as it should be again; it was {word} until now");
         self.log(pod, (Level::Info, event::POD_REDIRECTED_AGAIN), &message, state, None);
         if before == Some(PodState::Broken) {
             self.say(pod, Severity::Normal, "RedirectionRestored", &message);
@@ -71,10 +68,8 @@ impl Verdicts {
         if self.states.set(uid(pod), PodState::Broken) == Some(PodState::Broken) {
             return;
         }
-        let message = format!(
-            "pod {}/{} is not redirected as it should be, so its traffic may pass its proxy by: {problem}",
-            pod.namespace, pod.name
-        );
+        let message =
+            format!("pod {pod} is not redirected as it should be, so its traffic may pass its proxy by: {problem}");
         self.log(pod, (Level::Error, event::POD_DRIFTED), &message, PodState::Broken, Some(problem));
         self.say(pod, Severity::Warning, "RedirectionDrifted", &message);
     }
@@ -83,8 +78,7 @@ impl Verdicts {
         if self.states.set(uid(pod), PodState::Unknown) == Some(PodState::Unknown) {
             return;
         }
-        let message =
-            format!("whether pod {}/{} is redirected cannot be found out: {problem}", pod.namespace, pod.name);
+        let message = format!("whether pod {pod} is redirected cannot be found out: {problem}");
         self.log(pod, (Level::Warn, event::POD_STATE_UNKNOWN), &message, PodState::Unknown, Some(problem));
     }
 

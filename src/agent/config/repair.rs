@@ -9,6 +9,8 @@ use crate::domain::label;
 use crate::domain::label_selector::{self, LabelSelector};
 use crate::domain::prune::Kept;
 use crate::domain::repair::{Detector, Mode, Policy, kept};
+use crate::domain::validation::EXIT_NOT_REDIRECTED;
+use crate::domain::validation_run::CONTAINER;
 
 /// What is done about broken pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +94,7 @@ fn detector(lookup: Lookup<'_>) -> Result<Detector, SettingError> {
     let (labels, fields) = (text(lookup, LABELS, ""), text(lookup, FIELDS, ""));
     Ok(Detector {
         annotation: text(lookup, "REPAIR_SIDECAR_ANNOTATION", Detector::SIDECAR),
-        container: text(lookup, "REPAIR_INIT_CONTAINER_NAME", "istio-validation"),
+        container: text(lookup, "REPAIR_INIT_CONTAINER_NAME", CONTAINER),
         message: text(lookup, "REPAIR_INIT_CONTAINER_TERMINATION_MESSAGE", "").trim().to_owned(),
         exit_code: exit_code(lookup)?,
         labels: LabelSelector::parse(&labels).map_err(|_| SettingError {
@@ -111,7 +113,7 @@ fn detector(lookup: Lookup<'_>) -> Result<Detector, SettingError> {
 /// An empty text is 0, which is any, as in the reference.
 fn exit_code(lookup: Lookup<'_>) -> Result<i32, SettingError> {
     const KEY: &str = "REPAIR_INIT_CONTAINER_EXIT_CODE";
-    let value = text(lookup, KEY, "126");
+    let value = text(lookup, KEY, &EXIT_NOT_REDIRECTED.to_string());
     match value.trim() {
         "" => Ok(0),
         digits => digits.parse().ok().filter(|code| (0..=255).contains(code)).ok_or(SettingError {

@@ -236,7 +236,7 @@ impl Turn<'_> {
 
     /// After a failure: says, in the reference's words, whether there is another attempt.
     fn again(&self, failed: Option<u32>, failure: &Failure, asked: Option<Duration>) -> After {
-        let key = format!("{}/{}", self.pod.namespace, self.pod.name);
+        let key = self.pod;
         let text = match failed {
             Some(count) => format!("error handling {key}, retrying (retry count: {count}): {failure}"),
             None => format!("error handling {key}, and retry budget exceeded: {failure}"),

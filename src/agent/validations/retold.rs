@@ -187,7 +187,7 @@ fn attempts(past: &mut Past, span: SpanId, family: &FamilyResult, now_ns: u64) {
 }
 
 fn conclusion(pod: &PodFacts, run: &Run<'_>, outcome: &Outcome) -> (Level, event::EventName, String) {
-    let who = format!("{} of pod {}/{}", run.container, pod.namespace, pod.name);
+    let who = format!("{} of pod {pod}", run.container);
     match (&outcome.failure, outcome.result) {
         (None, _) => (Level::Info, event::VALIDATION_PASSED, format!("{who} found its traffic redirected")),
         (Some((_, message)), RunResult::Failed) => {

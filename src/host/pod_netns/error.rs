@@ -61,11 +61,11 @@ pub enum PodNetnsError {
 
 impl PodNetnsError {
     pub(super) fn host_unknown(pod: &PodFacts, proc: &Path, source: io::Error) -> PodNetnsError {
-        PodNetnsError::HostUnknown { pod: name(pod), proc: proc.to_owned(), source }
+        PodNetnsError::HostUnknown { pod: pod.to_string(), proc: proc.to_owned(), source }
     }
 
     pub(super) fn proc(pod: &PodFacts, proc: &Path, source: io::Error) -> PodNetnsError {
-        PodNetnsError::Proc { pod: name(pod), proc: proc.to_owned(), source }
+        PodNetnsError::Proc { pod: pod.to_string(), proc: proc.to_owned(), source }
     }
 }
 
@@ -88,11 +88,6 @@ impl Classify for PodNetnsError {
     fn retryable(&self) -> bool {
         !matches!(self, PodNetnsError::HostNetwork { .. })
     }
-}
-
-/// A pod as its messages name it.
-pub(super) fn name(pod: &PodFacts) -> String {
-    format!("{}/{}", pod.namespace, pod.name)
 }
 
 fn listed(addresses: &[IpAddr]) -> String {

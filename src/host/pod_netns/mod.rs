@@ -18,7 +18,6 @@ pub use record::{Record, RecordError, Records};
 use crate::domain::pod::PodFacts;
 use crate::ops::ports::{BoxedError, FoundNamespace, PodNamespaces};
 use choice::{Choice, choose};
-use error::name;
 use own::Own;
 use recorded::open_recorded;
 use scan::{Scan, reopen};
@@ -58,7 +57,7 @@ impl PodNetns {
 
     fn search(&self, pod: &PodFacts) -> Result<FoundNamespace, PodNetnsError> {
         if pod.status.host_network {
-            return Err(PodNetnsError::HostNetwork { pod: name(pod) });
+            return Err(PodNetnsError::HostNetwork { pod: pod.to_string() });
         }
         let addresses: Vec<IpAddr> =
             pod.status.addresses.iter().copied().filter(|address| tells_apart(*address)).collect();
@@ -71,7 +70,7 @@ impl PodNetns {
             return Ok(FoundNamespace { netns, path, source: "recorded", outbound });
         }
         if addresses.is_empty() {
-            return Err(PodNetnsError::NoAddress { pod: name(pod) });
+            return Err(PodNetnsError::NoAddress { pod: pod.to_string() });
         }
         let found = self.seen(pod, &addresses, &own)?;
         Ok(FoundNamespace { outbound: record.map(|record| record.outbound), ..found })
@@ -127,7 +126,7 @@ impl PodNetns {
     }
 
     fn not_found(&self, pod: &PodFacts, addresses: &[IpAddr], scan: &Scan, choice: Choice<'_>) -> PodNetnsError {
-        let (pod, proc, addresses) = (name(pod), self.proc.clone(), addresses.to_vec());
+        let (pod, proc, addresses) = (pod.to_string(), self.proc.clone(), addresses.to_vec());
         let looked_at = scan.namespaces.len();
         match choice {
             Choice::Ambiguous { first, second } => PodNetnsError::Ambiguous { pod, addresses, first, second },

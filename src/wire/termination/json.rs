@@ -125,11 +125,8 @@ impl Message {
 
 impl FamilyJson {
     fn read(self, within: &impl Fn(u64) -> Result<u64, TerminationError>) -> Result<FamilyResult, TerminationError> {
-        let family = match self.family.as_str() {
-            "ipv4" => Family::V4,
-            "ipv6" => Family::V6,
-            _ => return Err(TerminationError::Value("family")),
-        };
+        let known = Family::ALL.into_iter().find(|family| family.name() == self.family);
+        let family = known.ok_or(TerminationError::Value("family"))?;
         if self.errors.len() > MAX_RUNS {
             return Err(TerminationError::Value("number of errors"));
         }
