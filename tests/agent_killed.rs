@@ -21,7 +21,6 @@ use otlp::{Answer, Speaks};
 use serde_json::json;
 use std::fs;
 use std::os::fd::AsFd;
-use std::sync::mpsc::channel;
 use support::agent::{Agent, PATIENCE, call_for, conclusion, sandbox, taken_along};
 use support::api::Api;
 use support::*;
@@ -123,13 +122,7 @@ fn an_agent_that_is_killed_before_any_system_call_of_an_add_loses_nothing_uncoun
         wait_until_idle(&world);
         let pod = sandbox();
         let agent = world.agent.take().unwrap();
-        let (node, path) = (&world.node, pod.path());
-        let (hit, answer) = std::thread::scope(|scope| {
-            let (tell, answered) = channel();
-            let add = move || tell.send(node.call("ADD", &path)).unwrap();
-            let hit = kill_agent_at(agent, n, || drop(scope.spawn(add)));
-            (hit, answered.recv().unwrap())
-        });
+        let (hit, answer) = add_with_agent_killed_at(&world.node, agent, &pod.path(), n);
         assert_eq!(answer.result(), prev_result(), "killed before call {n}");
         world.start_agent();
         wait_until_idle(&world);

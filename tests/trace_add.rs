@@ -22,16 +22,6 @@ use world::{World, add, args, same};
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const CREATOR: &str = "00-cccccccccccccccccccccccccccccccc-dddddddddddddddd-00";
-const STEPS: [&str; 8] = [
-    "config.parse",
-    "netns.open",
-    "agent.call",
-    "pod.lookup",
-    "redirect.decide",
-    "rules.build",
-    "rules.apply",
-    "rules.verify",
-];
 
 #[test]
 fn an_add_and_its_repetition() {
@@ -118,7 +108,7 @@ fn measured(told: &Told, page: &str) {
         assert!(ids(name).iter().any(shown), "{name}: {lines:#?}");
     };
     sampled("cni.add", "istio_cni_request_duration_seconds", &labels, r#"command="add""#);
-    for step in STEPS {
+    for step in ADD_STEPS.iter().copied() {
         let labels = [("step", step), ("outcome", "done")];
         sampled(step, "istio_cni_step_duration_seconds", &labels, &format!("step=\"{step}\""));
     }

@@ -15,7 +15,6 @@ use istio_cni_otel::telemetry::story::error_type_of;
 use otlp::Speaks;
 use serde_json::json;
 use std::collections::BTreeSet;
-use std::sync::mpsc::channel;
 use support::agent::sandbox;
 use support::*;
 use world::World;
@@ -98,13 +97,7 @@ fn an_agent_that_is_killed_while_it_works() {
         let pod = sandbox();
         alone += start_and_collect(&mut world);
         let agent = world.agent.take().unwrap();
-        let (node, path) = (&world.node, pod.path());
-        let (hit, answer) = std::thread::scope(|scope| {
-            let (tell, answered) = channel();
-            let add = move || tell.send(node.call("ADD", &path)).unwrap();
-            let hit = kill_agent_at(agent, n, || drop(scope.spawn(add)));
-            (hit, answered.recv().unwrap())
-        });
+        let (hit, answer) = add_with_agent_killed_at(&world.node, agent, &pod.path(), n);
         assert_eq!(answer.result(), prev_result(), "killed before call {n}");
         all_or_none_and_then_all(&world, &pod, &format!("the agent killed before call {n}"));
         if !hit {

@@ -49,6 +49,14 @@ fn link(told: &Told) -> String {
     format!("~ {} {} 1 \"\" istio_cni.link.source=install", hex(&pass.trace_id), hex(&pass.span_id))
 }
 
+/// Stops the agent, and gives what it told, all of which is what the registry says.
+fn told_by(world: &mut World, agent: Agent) -> Told {
+    world.agent = Some(agent);
+    let told = world.told();
+    is_registered(&told);
+    told
+}
+
 /// Everything that was told is what the registry says.
 fn is_registered(told: &Told) {
     let registry = registry::Registry::read();
@@ -67,9 +75,7 @@ fn a_repair_is_told_in_the_pods_trace_with_its_steps_and_the_installation_in_for
     world.calls(sandbox.path(), "NETNS");
     world.api.put(&broken(5001));
     agent.wait_for("pod repaired");
-    world.agent = Some(agent);
-    let told = world.told();
-    is_registered(&told);
+    let told = told_by(&mut world, agent);
     let link = link(&told);
     same(
         &told.story(&trace(5001)),
@@ -106,9 +112,7 @@ fn a_deletion_that_fails_first_is_two_attempts_in_the_pods_trace() {
     agent.wait_for("retrying (retry count: 1)");
     world.api.fail("delete", None);
     agent.wait_for_metric("istio_cni_repair_pods_repaired_total{type=\"delete\",result=\"success\"}", 1.0);
-    world.agent = Some(agent);
-    let told = world.told();
-    is_registered(&told);
+    let told = told_by(&mut world, agent);
     same(
         &told.story(&trace(5002)),
         r#"
@@ -144,9 +148,7 @@ fn a_pod_that_the_limit_holds_back_finds_that_in_its_trace() {
     let mut agent = world.launch_agent(&[NO_AUDIT, ("REPAIR_DELETE_PODS", "true"), ("REPAIR_LIMIT_PER_MINUTE", "1")]);
     agent.wait_for("the limit of 1 broken pods");
     agent.wait_for_metric("istio_cni_repair_held_pods", 1.0);
-    world.agent = Some(agent);
-    let told = world.told();
-    is_registered(&told);
+    let told = told_by(&mut world, agent);
     let is_held = |number: &u32| told.story(&trace(*number)).contains("repair_limit");
     let number = [5003, 5004].into_iter().find(is_held).unwrap();
     let name = name(number);

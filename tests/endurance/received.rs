@@ -1,6 +1,7 @@
 //! What a collector got of ADDs, beside what agents have shown of them in their logs.
 
 use crate::otlp::{self, Received, hex, text};
+use crate::support::ADD_SPANS;
 use istio_cni_otel::telemetry::timestamp::Timestamp;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
@@ -12,19 +13,6 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Spans(BTreeMap<String, Vec<Span>>);
 
 impl Spans {
-    /// Those of an ADD, whoever does the work.
-    pub const OF_AN_ADD: [&str; 9] = [
-        "config.parse",
-        "netns.open",
-        "agent.call",
-        "pod.lookup",
-        "redirect.decide",
-        "rules.build",
-        "rules.apply",
-        "rules.verify",
-        "cni.add",
-    ];
-
     pub fn of(received: &[Received]) -> Spans {
         let mut traces: BTreeMap<String, Vec<Span>> = BTreeMap::new();
         for span in otlp::spans(received) {
@@ -36,7 +24,7 @@ impl Spans {
     /// Those of an ADD that did not come.
     pub fn missing(&self, trace: &str) -> Vec<&'static str> {
         let came = |name: &str| self.0.get(trace).is_some_and(|spans| spans.iter().any(|span| span.name == name));
-        Spans::OF_AN_ADD.into_iter().filter(|name| !came(name)).collect()
+        ADD_SPANS.into_iter().filter(|name| !came(name)).collect()
     }
 
     /// Who did the work of an ADD, if its span came.

@@ -2,6 +2,7 @@
 
 use crate::otlp::{Collector, Speaks};
 use crate::received::{Lines, Spans, taken_along};
+use crate::support::ADD_SPANS;
 use crate::support::agent::{Agent, sandbox};
 use crate::support::runtime_node::{RuntimeNode, pod_number, uid_number};
 use nix::sys::signal::Signal;
@@ -118,7 +119,7 @@ fn at_risk(added: &[Added], lives: &[Life]) -> usize {
     let during =
         |life: &&Life| added.iter().filter(|added| life.born <= added.ended && added.ended <= life.ended).count();
     let killed = lives.iter().filter(|life| life.killed);
-    killed.map(|life| (during(&life) + WORKERS) * Spans::OF_AN_ADD.len() + OWN_SPANS).sum()
+    killed.map(|life| (during(&life) + WORKERS) * ADD_SPANS.len() + OWN_SPANS).sum()
 }
 
 /// The trace of an ADD.

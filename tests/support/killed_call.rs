@@ -2,11 +2,12 @@
 
 use super::agent::Agent;
 use super::process::{NextCall, next_call, trace, wait_for_any};
-use super::{Node, eventually};
+use super::{Answer, Node, eventually};
 use nix::sys::signal::{Signal, kill};
 use std::io::{Seek, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
 
 /// Which of the plugin's system calls are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +124,17 @@ pub fn kill_agent_at(agent: Agent, n: usize, go: impl FnOnce()) -> bool {
         // No signal is meant for these threads, so every stop is of ptrace's own making.
         trace(libc::PTRACE_SYSCALL, tid, 0);
     }
+}
+
+/// ADDs a pod while the agent that serves it is killed before the n-th of its system calls for that. Whether it was
+/// hit before its end, and the plugin's answer.
+pub fn add_with_agent_killed_at(node: &Node, agent: Agent, netns: &str, n: usize) -> (bool, Answer) {
+    std::thread::scope(|scope| {
+        let (tell, answered) = channel();
+        let add = move || tell.send(node.call("ADD", netns)).unwrap();
+        let hit = kill_agent_at(agent, n, || drop(scope.spawn(add)));
+        (hit, answered.recv().unwrap())
+    })
 }
 
 /// The one of the agent's threads that waits for a connection; the others that stand by wait for it.

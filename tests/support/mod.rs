@@ -29,7 +29,7 @@ mod validator;
 mod waiting;
 mod without_tools;
 
-pub use killed_call::{Counted, call_killed_at, kill_agent_at};
+pub use killed_call::{Counted, add_with_agent_killed_at, call_killed_at, kill_agent_at};
 pub use namespace::{Addresses, FAR4, FAR6, Namespace, PEER4, PEER6, POD4, POD6, Wire, other_users, other_users_for};
 pub use plugin::*;
 pub use process::{TestProcess, argument, child, ready, work_if_child};

@@ -59,14 +59,14 @@ pub struct Answer {
 }
 
 impl Node {
-    /// A node without agent and API server. Waits are short, so that tests are.
+    /// A node without agent and API server. Waits are as short as a busy machine allows, so that tests are.
     pub fn new() -> Node {
         let run_dir = tempfile::tempdir().unwrap();
         let configuration = json!({
             "cniVersion": "1.0.0", "name": "k8s-pod-network", "type": "istio-cni", "plugin_log_level": "debug",
             "cni_agent_run_dir": run_dir.path(), "ambient_enabled": false, "exclude_namespaces": ["kube-system"],
             "pod_namespace": "istio-system", "prevResult": prev_result(), "pod_lookup_attempts": 2,
-            "pod_lookup_interval_ms": 1, "api_timeout_ms": 300, "agent_timeout_ms": 300
+            "pod_lookup_interval_ms": 1, "api_timeout_ms": 1500, "agent_timeout_ms": 1500
         });
         let args = format!(
             "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_INFRA_CONTAINER_ID=cafe;K8S_POD_UID={UID}"
@@ -159,6 +159,21 @@ fn batch_of(file: &Path) -> Batch {
         ref items => panic!("{}: one record was expected, not {items:?}", file.display()),
     }
 }
+
+/// The spans of an ADD, whoever does the work, in the order in which they end where one process does it all.
+pub const ADD_SPANS: [&str; 9] = [
+    "config.parse",
+    "netns.open",
+    "agent.call",
+    "pod.lookup",
+    "redirect.decide",
+    "rules.build",
+    "rules.apply",
+    "rules.verify",
+    "cni.add",
+];
+/// Those of its steps.
+pub const ADD_STEPS: &[&str] = ADD_SPANS.split_at(8).0;
 
 /// Calls the plugin with exactly this environment and standard input.
 pub fn call(environment: &[(String, String)], stdin: &[u8]) -> Answer {
