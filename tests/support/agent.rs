@@ -213,7 +213,7 @@ pub fn call_for(uid: &str) -> Call {
     let bounds = Bounds {
         pod_attempts: 2,
         pod_interval: Duration::from_millis(1),
-        api_timeout: Duration::from_millis(500),
+        api_timeout: Duration::from_millis(1500),
         ..Bounds::default()
     };
     let request = Request {

@@ -19,7 +19,7 @@ const TRANSPARENT: u16 = 15006;
 /// The proxy's DNS port.
 const DNS: u16 = 15053;
 /// Nobody answers later than this; only a verdict of `timeout` ever takes as long.
-const PATIENCE: TimeVal = TimeVal::new(1, 500_000);
+const PATIENCE: TimeVal = TimeVal::new(3, 0);
 
 /// Listeners of one namespace, until dropped.
 pub struct Listeners {
