@@ -5,6 +5,10 @@
 
 #[path = "doctor/agent.rs"]
 mod agent;
+#[path = "doctor/bundle.rs"]
+mod bundle;
+#[path = "doctor/cluster.rs"]
+mod cluster;
 #[path = "support/cni_tools.rs"]
 mod cni_tools;
 #[path = "doctor/files.rs"]

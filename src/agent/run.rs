@@ -191,6 +191,7 @@ impl Running {
             backend: lent.backend.clone(),
             installation: installed.map(|installed| installed.installation.clone()),
             telemetry: self.telemetry.clone(),
+            settings: lent.settings.describe(""),
         }
     }
 

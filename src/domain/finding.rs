@@ -252,6 +252,11 @@ impl Report {
     }
 }
 
+/// So many of something, for people.
+pub fn so_many(count: usize, one: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
+}
+
 /// The worst of these; [`Status::Ok`] when none is worse.
 pub fn worst<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> Status {
     findings.into_iter().map(|finding| finding.status).max().unwrap_or(Status::Ok).max(Status::Ok)

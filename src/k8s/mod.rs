@@ -5,6 +5,7 @@ mod answer;
 pub mod api_client;
 pub mod cache;
 pub mod client;
+pub mod cluster;
 pub mod daemonset;
 pub mod daemonset_watch;
 pub mod error;

@@ -1,7 +1,8 @@
 //! `doctor`'s report as JSON: what the agent answers, what `--output json` prints, and what is read back from an agent
 //! of any version. What is read is bounded and on one line each, because it goes to terminals and pages.
 
-use crate::domain::finding::{Finding, Report, Status};
+use crate::domain::cluster_findings::ClusterReport;
+use crate::domain::finding::{Finding, Report, Status, worst};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -37,7 +38,7 @@ struct ReportJson<'a> {
 
 /// A finding as JSON.
 #[derive(Serialize, Deserialize)]
-pub struct FindingJson<'a> {
+struct FindingJson<'a> {
     check: Cow<'a, str>,
     status: Cow<'a, str>,
     what: Cow<'a, str>,
@@ -50,7 +51,7 @@ pub struct FindingJson<'a> {
 }
 
 /// A report as a JSON value.
-pub fn report(report: &Report) -> impl Serialize + '_ {
+fn report(report: &Report) -> ReportJson<'_> {
     ReportJson {
         node: report.node.as_str().into(),
         version: report.version.as_str().into(),
@@ -61,7 +62,7 @@ pub fn report(report: &Report) -> impl Serialize + '_ {
 }
 
 /// A finding as a JSON value.
-pub fn finding(finding: &Finding) -> FindingJson<'_> {
+fn finding(finding: &Finding) -> FindingJson<'_> {
     FindingJson {
         check: finding.check.as_ref().into(),
         status: finding.status.name().into(),
@@ -70,6 +71,23 @@ pub fn finding(finding: &Finding) -> FindingJson<'_> {
         next: finding.next.as_str().into(),
         runbook: finding.runbook.as_ref().into(),
     }
+}
+
+#[derive(Serialize)]
+struct ClusterJson<'a> {
+    status: &'static str,
+    findings: Vec<FindingJson<'a>>,
+    nodes: Vec<ReportJson<'a>>,
+}
+
+/// Writes a cluster's report.
+pub fn encode_cluster(told: &ClusterReport) -> Vec<u8> {
+    let cluster = ClusterJson {
+        status: worst(told.all()).name(),
+        findings: told.findings.iter().map(finding).collect(),
+        nodes: told.nodes.iter().map(report).collect(),
+    };
+    serde_json::to_vec(&cluster).unwrap_or_default()
 }
 
 /// Writes a report.

@@ -13,6 +13,7 @@ pub mod netconf;
 pub mod result;
 pub mod result_print;
 pub mod spool;
+pub mod tar;
 pub mod termination;
 pub mod token;
 pub mod trace;

@@ -82,7 +82,8 @@ fn an_agent_that_waits_for_its_pods_says_so() {
 
 #[test]
 fn pods_whose_validation_fails_are_named() {
-    let scene = Scene::new();
+    let mut scene = Scene::installed();
+    scene.agent = Some(scene.start(&[("SKIP_INSTALL", "true"), ("AUDIT_INTERVAL", "0")]));
     scene.runtime.api.put(&broken(900));
     let findings = until_only(&scene, "pods.validation", "problem", "exit code 126");
     assert!(findings.of("pods.validation")["evidence"].to_string().contains(&format!("shop/{}", name(900))));
@@ -117,7 +118,7 @@ fn a_pod_without_its_rules_is_found_and_one_that_cannot_be_looked_into_is_not_su
     let quick = [("SKIP_INSTALL", "true"), ("AUDIT_INTERVAL", "1s"), ("HOST_PROC", "/proc")];
     scene.agent = Some(scene.start(&quick));
     scene.agent.as_ref().unwrap().wait_for_metric(r#"istio_cni_pods{state="broken"}"#, 1.0);
-    let findings = until_only(&scene, "pods.redirected", "problem", "do not have the rules");
+    let findings = until_only(&scene, "pods.redirected", "problem", "are not as they should be");
     assert!(findings.of("pods.redirected")["evidence"].to_string().contains("shop/web-920"));
     let of_pod = scene.doctor(&["--pod", "shop/web-920"]);
     of_pod.only("pod.redirected", "problem", "does not have the rules");

@@ -15,7 +15,7 @@ mod runtime;
 mod socket;
 
 pub use place::Place;
-pub use route::{Findings, PATH, routes};
+pub use route::{Findings, METRICS_PATH, PATH, SETTINGS_PATH, routes};
 
 use super::audit::States;
 use super::backend::Decision;
@@ -47,6 +47,8 @@ pub struct Doctor {
     pub backend: Decision,
     pub installation: Option<Arc<Installation>>,
     pub telemetry: Telemetry,
+    /// The settings by their names, in one line; none of them is a secret.
+    pub settings: String,
 }
 
 /// What can be seen without an agent: the node's files, its runtime, and what the API server says to the plugin.

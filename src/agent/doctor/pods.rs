@@ -2,7 +2,7 @@
 //! them over and over.
 
 use super::Doctor;
-use crate::domain::finding::{Check, Finding};
+use crate::domain::finding::{Check, Finding, so_many};
 use crate::domain::pod::PodFacts;
 use crate::domain::pod_state::PodState;
 use crate::domain::pod_status::Terminated;
@@ -20,7 +20,7 @@ pub fn validation(doctor: &Doctor) -> Finding {
     match failing.len() {
         0 => Finding::ok(CHECK, "no pod's validation fails"),
         count => {
-            let what = format!("{count} pods do not start because their validation fails");
+            let what = format!("the validation of {} fails, so that pods do not start", so_many(count, "pod"));
             let next = "see pods.redirected and agent.ready first: the pods may have started before the plugin was there; explain says it for each pod";
             Finding::problem(CHECK, what, next).with_some(&failing)
         }
@@ -55,19 +55,17 @@ pub fn redirected(doctor: &Doctor) -> Finding {
         [PodState::Broken, PodState::Unknown].map(|state| names(doctor, doctor.states.in_state(state)));
     let right = doctor.states.in_state(PodState::Redirected).len();
     if !broken.is_empty() {
-        let what = format!(
-            "{} meshed pods do not have the rules that they should have: their traffic may pass their proxies by",
-            broken.len()
-        );
+        let pods = so_many(broken.len(), "meshed pod");
+        let what = format!("the rules of {pods} are not as they should be, so that traffic may pass the proxy by");
         let next = "let the agent repair them (repair.repairPods), or delete them, so that others take their place; find out who changed their rules";
         return Finding::problem(CHECK, what, next).with_some(&broken);
     }
     if !unknown.is_empty() {
-        let what = format!("whether {} meshed pods are redirected could not be found out", unknown.len());
+        let what = format!("the rules of {} could not be looked at", so_many(unknown.len(), "meshed pod"));
         let next = "mount the host's /proc at /host/proc, with CAP_SYS_PTRACE; the agent's log says why for each";
         return Finding::warning(CHECK, what, next).with_some(&unknown);
     }
-    Finding::ok(CHECK, format!("all {right} meshed pods that were looked at are redirected"))
+    Finding::ok(CHECK, format!("redirected as it should be: {}", so_many(right, "meshed pod")))
 }
 
 /// What is done over and over.
@@ -81,8 +79,8 @@ pub fn repair(doctor: &Doctor) -> Finding {
     let often: Vec<String> =
         troubles.often.iter().map(|(owner, count)| format!("{owner}: {count} pods in 30 minutes")).collect();
     if troubles.held > 0 {
-        let what =
-            format!("{} broken pods are not deleted because too many were deleted within a minute", troubles.held);
+        let pods = so_many(troubles.held, "broken pod");
+        let what = format!("the deletion of {pods} is held back, because too many were deleted within a minute");
         return Finding::problem(CHECK, what, next).with_some(&often);
     }
     if !often.is_empty() {
@@ -90,7 +88,7 @@ pub fn repair(doctor: &Doctor) -> Finding {
     }
     let in_vain = names(doctor, troubles.in_vain);
     if !in_vain.is_empty() {
-        let what = format!("{} pods were repaired, and their validation failed again", in_vain.len());
+        let what = format!("the validation of {} failed again after a repair", so_many(in_vain.len(), "pod"));
         let next = "see who takes their rules away; explain shows each pod's repairs";
         return Finding::warning(CHECK, what, next).with_some(&in_vain);
     }

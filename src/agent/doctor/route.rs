@@ -17,6 +17,10 @@ use tokio::sync::Mutex;
 
 /// Where it is served.
 pub const PATH: &str = "/api/v1/doctor";
+/// Where the agent's settings are served, for bug reports.
+pub const SETTINGS_PATH: &str = "/api/v1/settings";
+/// Where its metrics are served besides, for bug reports: their port need not be reachable.
+pub const METRICS_PATH: &str = "/api/v1/metrics";
 /// How long a look counts.
 const FRESH: Duration = Duration::from_secs(1);
 
@@ -58,9 +62,13 @@ impl Findings {
     }
 }
 
-/// The route.
+/// The routes.
 pub fn routes(findings: Arc<Findings>) -> Router {
-    Router::new().route(PATH, get(move |Query(query): Query<HashMap<String, String>>| answer(findings.clone(), query)))
+    let (settings, metrics) = (findings.clone(), findings.clone());
+    Router::new()
+        .route(PATH, get(move |Query(query): Query<HashMap<String, String>>| answer(findings.clone(), query)))
+        .route(SETTINGS_PATH, get(move || async move { text(settings.doctor.settings.replace(' ', "\n") + "\n") }))
+        .route(METRICS_PATH, get(move || async move { text(metrics.doctor.telemetry.metrics().render(None).1) }))
 }
 
 async fn answer(findings: Arc<Findings>, query: HashMap<String, String>) -> Response {
@@ -77,6 +85,10 @@ async fn answer(findings: Arc<Findings>, query: HashMap<String, String>) -> Resp
         }
         _ => (StatusCode::BAD_REQUEST, "pod takes NAMESPACE/NAME\n").into_response(),
     }
+}
+
+fn text(text: String) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
 }
 
 fn json(report: &Report) -> Response {

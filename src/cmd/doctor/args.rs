@@ -1,5 +1,6 @@
 //! The command line of `doctor`.
 
+use crate::cmd::reach::ReachArgs;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -30,28 +31,21 @@ pub struct DoctorArgs {
     #[arg(long, short)]
     pub verbose: bool,
     /// Look at all nodes of the cluster, through the API server
-    #[arg(long, conflicts_with_all = ["run_dir", "cni_net_dir", "cni_bin_dir", "runtime_endpoint"])]
+    #[arg(long, conflicts_with_all = ["cni_agent_run_dir", "cni_net_dir", "cni_bin_dir", "runtime_endpoint"])]
     pub cluster: bool,
-    /// The kubeconfig for the cluster [default: KUBECONFIG, else ~/.kube/config]
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-    /// The agent's namespace
-    #[arg(long, value_name = "NAMESPACE", default_value = "istio-system")]
-    pub namespace: String,
-    /// The agent's directory on this node [default: CNI_AGENT_RUN_DIR, else /var/run/istio-cni]
-    #[arg(long, value_name = "DIR")]
-    pub run_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub reach: ReachArgs,
     /// The directory of network configuration [default: MOUNTED_CNI_NET_DIR, else /etc/cni/net.d]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = "This node")]
     pub cni_net_dir: Option<PathBuf>,
     /// The directory of plugins [default: CNI_BIN_TARGET_DIRS, else /opt/cni/bin]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = "This node")]
     pub cni_bin_dir: Option<PathBuf>,
     /// The container runtime's socket [default: CONTAINER_RUNTIME_ENDPOINT, else the known ones]
-    #[arg(long, value_name = "SOCKET")]
+    #[arg(long, value_name = "SOCKET", help_heading = "This node")]
     pub runtime_endpoint: Option<String>,
     /// Where the runbooks are, before a runbook's name
-    #[arg(long, value_name = "URL", default_value = crate::domain::finding::RUNBOOKS)]
+    #[arg(long, value_name = "URL", help_heading = "Options", default_value = crate::domain::finding::RUNBOOKS)]
     pub runbooks: String,
 }
 

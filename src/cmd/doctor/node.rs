@@ -18,12 +18,14 @@ use std::time::Duration;
 
 /// How long the agent may take: longer than its own checks may.
 const ANSWER: Duration = Duration::from_millis(2500);
+/// No other answer is longer.
+const LONGEST: usize = 8 << 20;
 /// What is mounted in the agent's pod, and nowhere else.
 const MOUNTED: &str = "/host/etc/cni/net.d";
 
 /// Whether there is anything of a node to be looked at here.
-fn is_node(args: &DoctorArgs) -> bool {
-    let named = args.run_dir.is_some() || args.cni_net_dir.is_some() || args.cni_bin_dir.is_some();
+pub fn is_node(args: &DoctorArgs) -> bool {
+    let named = args.reach.cni_agent_run_dir.is_some() || args.cni_net_dir.is_some() || args.cni_bin_dir.is_some();
     named || in_pod() || Place::on_node().run_dir.is_dir()
 }
 
@@ -33,19 +35,15 @@ fn in_pod() -> bool {
 }
 
 /// Looks at the node, or asks its agent for one pod.
-pub fn look(args: &DoctorArgs, pod: Option<(&str, &str)>) -> Result<Report, CouldNot> {
+pub fn look(args: &DoctorArgs, pod: Option<(&str, &str)>) -> Result<(Report, Place), CouldNot> {
     let (place, settings) = place(args)?;
     if let Some((namespace, name)) = pod {
         let asked = ask(&place, &format!("{PATH}?pod={namespace}/{name}"));
-        return asked
-            .map_err(|problem| CouldNot(format!("the agent of this node cannot be asked for the pod: {problem}")));
+        let asked =
+            asked.map_err(|problem| CouldNot(format!("the agent of this node cannot be asked for the pod: {problem}")));
+        return asked.map(|report| (report, place));
     }
     allowed(&place)?;
-    if !is_node(args) {
-        return Err(CouldNot(
-            "there is no agent's directory here: run doctor on a node, or in the agent's pod".to_owned(),
-        ));
-    }
     let mut progress = Progress::of_stderr("looking at this node");
     let asking = std::thread::spawn({
         let place = place.clone();
@@ -62,7 +60,7 @@ pub fn look(args: &DoctorArgs, pod: Option<(&str, &str)>) -> Result<Report, Coul
     }
     progress.done();
     report.sort();
-    Ok(report)
+    Ok((report, place))
 }
 
 /// Where to look, and what is to be said of the settings that say so.
@@ -91,7 +89,7 @@ fn place(args: &DoctorArgs) -> Result<(Place, Option<Finding>), CouldNot> {
     let endpoint = runtime_endpoint(&given).map_err(|error| CouldNot(error.to_string()))?;
     place.runtime = endpoint.or(place.runtime);
     let told = || lookup("CNI_AGENT_RUN_DIR").filter(|given| !given.is_empty()).map(PathBuf::from);
-    place.run_dir = match args.run_dir.clone().or_else(told).or_else(|| said_by_entry(&place)) {
+    place.run_dir = match args.reach.cni_agent_run_dir.clone().or_else(told).or_else(|| said_by_entry(&place)) {
         Some(run_dir) => run_dir,
         None => place.run_dir,
     };
@@ -118,6 +116,11 @@ fn allowed(place: &Place) -> Result<(), CouldNot> {
         }
         None => Ok(()),
     }
+}
+
+/// What the agent answers at another path.
+pub fn get_of(place: &Place, path: &str) -> Result<Vec<u8>, LocalError> {
+    get(&place.run_dir.join(SOCKET), path, ANSWER, LONGEST)
 }
 
 fn ask(place: &Place, path: &str) -> Result<Report, String> {

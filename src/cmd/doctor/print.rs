@@ -2,8 +2,9 @@
 
 use super::args::{DoctorArgs, Output};
 use crate::cmd::demo::style::Style;
-use crate::domain::finding::{Finding, Report, Status};
-use crate::wire::finding::{encode, on_one_line};
+use crate::domain::cluster_findings::ClusterReport;
+use crate::domain::finding::{Finding, Report, Status, so_many};
+use crate::wire::finding::{encode, encode_cluster, on_one_line};
 use std::io::{self, Write};
 
 /// Prints the report of one node to standard output.
@@ -19,16 +20,52 @@ pub fn node(args: &DoctorArgs, report: &Report) -> io::Result<()> {
     out.flush()
 }
 
-/// A node's report as lines.
-pub fn text(report: &Report, style: Style, args: &DoctorArgs) -> String {
-    let mut lines = String::new();
-    let node =
-        if report.node.is_empty() { "this node".to_owned() } else { format!("node {}", on_one_line(&report.node)) };
+/// Prints a cluster's report to standard output.
+pub fn cluster(args: &DoctorArgs, report: &ClusterReport) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match args.output {
+        Output::Json => {
+            out.write_all(&encode_cluster(report))?;
+            out.write_all(b"\n")?;
+        }
+        Output::Text => out.write_all(cluster_text(report, Style::of_stdout(), args).as_bytes())?,
+    }
+    out.flush()
+}
+
+/// A cluster's report as lines: what is wrong on each node, and all that is said of the cluster.
+pub fn cluster_text(report: &ClusterReport, style: Style, args: &DoctorArgs) -> String {
+    let mut lines = format!("{}\n", style.bold("the cluster"));
+    report.findings.iter().for_each(|finding| push_finding(&mut lines, finding, style, args));
+    let (wrong, fine): (Vec<&Report>, Vec<&Report>) =
+        report.nodes.iter().partition(|node| args.verbose || node.worst().is_finding());
+    for node in wrong {
+        lines.push_str(&format!("\n{}\n", title(node, style)));
+        let shown = node.findings.iter().filter(|finding| args.verbose || finding.status.is_finding());
+        shown.for_each(|finding| push_finding(&mut lines, finding, style, args));
+    }
+    if !fine.is_empty() {
+        lines.push_str(&format!("\nnothing is wrong on {}\n", so_many(fine.len(), "node")));
+    }
+    lines.push_str(&format!("\n{}\n", count(report.all())));
+    lines
+}
+
+fn title(report: &Report, style: Style) -> String {
+    let node = match report.node.as_str() {
+        "" => "this node".to_owned(),
+        node => format!("node {}", on_one_line(node)),
+    };
     let agent = match report.version.as_str() {
         "" => "no agent answers".to_owned(),
         version => format!("agent {}", on_one_line(version)),
     };
-    lines.push_str(&format!("{}, {agent}\n", style.bold(&node)));
+    format!("{}, {agent}", style.bold(&node))
+}
+
+/// A node's report as lines.
+pub fn text(report: &Report, style: Style, args: &DoctorArgs) -> String {
+    let mut lines = format!("{}\n", title(report, style));
     for finding in &report.findings {
         push_finding(&mut lines, finding, style, args);
     }
@@ -68,7 +105,6 @@ pub fn count<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> String {
         }
     }
     let [unknown, ok, warnings, problems] = counts;
-    let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
-    let (problems, warnings) = (plural(problems, "problem"), plural(warnings, "warning"));
+    let (problems, warnings) = (so_many(problems, "problem"), so_many(warnings, "warning"));
     format!("{problems}, {warnings}, {unknown} unknown, {ok} ok")
 }

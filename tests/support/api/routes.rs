@@ -38,6 +38,7 @@ pub(super) fn all(shared: &Arc<Shared>) -> Router {
         .route("/api/v1/namespaces/{namespace}/pods/{name}/status", patch(label))
         .route("/apis/apps/v1/namespaces/{namespace}/daemonsets", get(daemonsets))
         .route("/apis/apps/v1/namespaces/{namespace}/daemonsets/{name}", get(daemonset))
+        .route("/api/v1/nodes", get(async |shared, uri, query| collection(shared, uri, query, "nodes").await))
         .route("/api/v1/nodes/{name}", get(node))
         .route("/api/v1/namespaces/{namespace}/events", get(events_on).post(create))
         .route("/api/v1/namespaces/{namespace}/events/{name}", patch(change))

@@ -1,0 +1,142 @@
+//! What a bug report needs, in one file. What is a credential is never read for it; lines of logs, which may repeat what
+//! others said, go through a filter besides.
+
+use super::args::DoctorArgs;
+use super::print::{self, cluster_text};
+use crate::agent::doctor::{METRICS_PATH, Place, SETTINGS_PATH, VERSION};
+use crate::cmd::demo::style::Style;
+use crate::domain::cluster_findings::ClusterReport;
+use crate::domain::finding::Report;
+use crate::domain::redact::redacted;
+use crate::host::atomic_file::{Permissions, replace};
+use crate::host::rolling_log;
+use crate::wire::finding::{encode, encode_cluster, on_one_line};
+use crate::wire::tar::Archive;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// So much of the plugin's own log is taken.
+const LOG_TAIL: u64 = 256 << 10;
+/// No more entries of a directory are listed.
+const ENTRIES: usize = 1000;
+
+/// What an agent says beside its findings: the file's name, and where it is asked for.
+pub const ASKED: [(&str, &str); 3] =
+    [("settings.txt", SETTINGS_PATH), ("metrics.txt", METRICS_PATH), ("traces.json", "/api/v1/traces")];
+
+/// The bundle, until it is written.
+pub struct Bundle {
+    archive: Archive,
+    now: u64,
+}
+
+impl Bundle {
+    /// Of a cluster.
+    pub fn of_cluster(args: &DoctorArgs, report: &ClusterReport) -> Bundle {
+        let mut bundle = Bundle::new();
+        bundle.file("report.json", &encode_cluster(report));
+        bundle.file("report.txt", cluster_text(report, plain(), &verbose(args)).as_bytes());
+        bundle.file("versions.txt", format!("istio-cni-otel {VERSION}\n").as_bytes());
+        bundle
+    }
+
+    /// Of a node, with what can be seen here.
+    pub fn of_node(args: &DoctorArgs, report: &Report, place: &Place) -> Bundle {
+        let mut bundle = Bundle::new();
+        bundle.file("report.json", &encode(report));
+        bundle.file("report.txt", print::text(report, plain(), &verbose(args)).as_bytes());
+        bundle.file("versions.txt", versions(report, place).as_bytes());
+        bundle.file("network.txt", listing(&place.net_dir).as_bytes());
+        bundle.file("run.txt", listing(&place.run_dir).as_bytes());
+        if let Ok(log) = tail(&place.run_dir.join(rolling_log::FILE_NAME)) {
+            bundle.file("plugin.log", log.as_bytes());
+        }
+        bundle
+    }
+
+    fn new() -> Bundle {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default();
+        Bundle { archive: Archive::default(), now }
+    }
+
+    /// Puts a file in.
+    pub fn file(&mut self, name: &str, content: &[u8]) {
+        self.archive.file(&format!("istio-cni-doctor/{name}"), content, self.now);
+    }
+
+    /// Writes it, for its owner alone.
+    pub fn write(self, path: &Path) -> Result<(), String> {
+        let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+        let packed = packed.write_all(&self.archive.finish()).and_then(|()| packed.finish());
+        let failed = |why: &dyn std::fmt::Display| format!("the bundle {} cannot be written: {why}", path.display());
+        let packed = packed.map_err(|error| failed(&error))?;
+        replace(path, &packed, &Permissions::Mode(0o600))
+            .map_err(|error| failed(&crate::domain::failure::whole(&error)))
+    }
+}
+
+fn plain() -> Style {
+    Style { colour: false, width: 120 }
+}
+
+fn verbose(args: &DoctorArgs) -> DoctorArgs {
+    DoctorArgs { verbose: true, ..args.clone() }
+}
+
+fn versions(report: &Report, place: &Place) -> String {
+    let kernel = nix::sys::utsname::uname()
+        .map(|name| format!("{} {}", name.release().to_string_lossy(), name.machine().to_string_lossy()));
+    let release = std::fs::read_to_string(place.on_root("etc/os-release")).unwrap_or_default();
+    let system = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or("unknown").to_owned();
+    format!(
+        "istio-cni-otel {VERSION}\nagent {}\nplugin sha256 {}\nkernel {}\nsystem {}\n",
+        report.version,
+        report.plugin,
+        kernel.unwrap_or_default(),
+        on_one_line(&system)
+    )
+}
+
+/// Names, sizes, modes and times of a directory's entries; never what is in them.
+fn listing(directory: &Path) -> String {
+    let mut lines = vec![directory.display().to_string()];
+    match std::fs::read_dir(directory) {
+        Err(error) => lines.push(error.to_string()),
+        Ok(entries) => {
+            let mut entries: Vec<_> = entries.flatten().take(ENTRIES).collect();
+            entries.sort_by_key(std::fs::DirEntry::file_name);
+            for entry in entries {
+                let Ok(found) = entry.metadata() else { continue };
+                let modified = found.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+                let name = entry.file_name().to_string_lossy().into_owned();
+                lines.push(format!(
+                    "{:06o} {:>9} {} {}",
+                    found.permissions().mode(),
+                    found.len(),
+                    modified.map(|since| since.as_secs()).unwrap_or_default(),
+                    on_one_line(&name)
+                ));
+            }
+        }
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// The end of a log, line by line without credentials.
+fn tail(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL)))?;
+    let mut text = Vec::new();
+    file.take(LOG_TAIL).read_to_end(&mut text)?;
+    let text = String::from_utf8_lossy(&text);
+    // The first line may have lost its beginning, and so what shows that something in it is a credential.
+    let whole = text.lines().skip(usize::from(length > LOG_TAIL));
+    Ok(whole.map(|line| redacted(line) + "\n").collect())
+}
