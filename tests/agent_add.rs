@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 use support::agent::{Agent, call_for, make, sandbox};
 use support::api::{Api, Fault};
-use support::{Namespace, Node, UID, pod, prev_result};
+use support::{Namespace, Node, TRACE, UID, eventually, pod, prev_result};
 
 const OTHER_UID: &str = "22222222-2222-4333-8444-555555555555";
 const HASH: &str = "0123456789abcdef0123456789abcdef";
@@ -194,7 +194,9 @@ fn a_descriptor_that_is_no_pods_namespace_is_refused_before_anything_is_done() {
     let meant = |call: &mut Call| (call.request.command, call.request.own_netns) = (Command::Check, true);
     assert_eq!(refused(&file, meant).error_type, ErrorType::NetnsInvalid);
     assert_eq!(refused(&host, meant).step, Step::RulesBuild, "an empty namespace has no address to build for");
-    assert_eq!(api.requests().len(), 1, "the watch and nothing else");
+    // What is said on the pod comes in its own time.
+    let requests: Vec<String> = api.requests().into_iter().filter(|request| !request.starts_with("events.")).collect();
+    assert_eq!(requests.len(), 1, "the watch and nothing else: {requests:?}");
 }
 
 #[test]
@@ -239,4 +241,22 @@ fn fifty_pods_at_once_are_all_set_up_without_a_request() {
     assert_eq!(api.requests().len(), 1, "{:?}", api.requests());
     // This build is not the one that is shipped, which is smaller.
     assert!(agent.resident() < 48 << 10, "{} kB", agent.resident());
+}
+
+#[test]
+fn a_failing_add_is_one_event_on_the_pod_that_is_counted_up_and_ends_with_the_trace() {
+    let (api, node, sandbox) = (Api::start(), Node::new(), sandbox());
+    api.put(&pod(json!({"traffic.sidecar.istio.io/excludeInboundPorts": "http"})));
+    let _agent = Agent::start(&node, &api);
+    let errors = [0; 2].map(|_| node.call("ADD", &sandbox.path()).error().1);
+    let event = eventually("an Event that is counted twice", || {
+        let events = api.events();
+        assert!(events.len() <= 1, "{events:?}");
+        events.into_iter().find(|event| event["count"] == 2)
+    });
+    assert_eq!((&event["reason"], &event["type"]), (&json!("RedirectionFailed"), &json!("Warning")));
+    assert_eq!((&event["involvedObject"]["uid"], &event["involvedObject"]["name"]), (&json!(UID), &json!("web-0")));
+    let message = event["message"].as_str().unwrap();
+    assert_eq!(message, errors[0], "what the kubelet shows in the midst of the runtime's words");
+    assert!(message.ends_with(&format!("; step redirect.decide, trace {TRACE}")), "{message}");
 }

@@ -1,7 +1,7 @@
 //! How pods start, in their traces: told by the real agent from what the API server says, as a collector
 //! gets it over the wire.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests assert by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests assert by panicking")]
 
 #[path = "support/otlp.rs"]
 mod otlp;
@@ -317,6 +317,43 @@ fn whose_starts_are_told_a_setting_says() {
         found.sort();
         assert_eq!(found, names, "{scope}");
     }
+}
+
+/// A node with far more pods than it may have, which started long ago; then many at once.
+#[test]
+fn five_thousand_pods_cost_little_memory_and_no_requests_and_many_that_start_at_once_are_all_told() {
+    const MANY: usize = 5000;
+    const AT_ONCE: usize = 150;
+    let named = |number: usize, ago_s: u64| {
+        let mut pod = ready(begun());
+        pod["metadata"]["name"] = json!(format!("web-{number}"));
+        pod["metadata"]["uid"] = json!(uid(number));
+        pod["status"]["startTime"] = json!(ago(ago_s));
+        // Their validations are another test's.
+        pod["status"]["initContainerStatuses"] = json!([]);
+        pod
+    };
+    let pods: Vec<Value> = (0..MANY).map(|number| named(number, 100_000)).collect();
+    let resident = |world: &mut World, scope: &str| start(world, &[("STARTUP_TRACES", scope)]).resident();
+    let without = resident(&mut World::new(Speaks::Grpc, &pods), "off");
+    let mut world = World::new(Speaks::Grpc, &pods);
+    let with = resident(&mut world, "meshed");
+    println!("{without} kB without, {with} kB with");
+    assert!(with < without + 4 * 5000, "more than 4 kB a pod: {without} kB without, {with} kB with");
+    let remembered = world.node.path("startups");
+    let told = |count: usize| {
+        eventually("all in the file", || {
+            let text = std::fs::read_to_string(&remembered).ok()?;
+            (text.matches(" told").count() == count).then_some(())
+        });
+    };
+    told(MANY);
+    assert_eq!(world.api.count("events.list"), 0);
+    (MANY..MANY + AT_ONCE).for_each(|number| world.api.put(&named(number, 10)));
+    let agent = world.agent.as_ref().unwrap();
+    agent.wait_for_metric(READY, AT_ONCE as f64);
+    assert!(world.api.count("events.list") <= AT_ONCE);
+    told(MANY + AT_ONCE);
 }
 
 fn uid(number: usize) -> String {
