@@ -4,6 +4,9 @@ use crate::node::{self, broken, name, pod};
 use crate::scene::{Findings, Scene, text};
 use crate::support::agent::PATIENCE;
 use crate::support::api::Fault;
+use crate::support::runtime_node::LIST;
+use crate::support::{crippled, forbid_netfilter_netlink};
+use serde_json::json;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
@@ -134,4 +137,66 @@ fn telemetry_that_is_lost_is_counted_and_named() {
     fs::create_dir_all(scene.runtime.node.path("spool")).unwrap();
     fs::write(scene.runtime.node.path("spool").join("1-1.spool"), "this is nobody's telemetry").unwrap();
     until_only(&scene, "telemetry", "warning", "were lost: invalid");
+}
+
+#[test]
+fn an_agent_of_another_version_is_named() {
+    let scene = Scene::installed();
+    let path = scene.runtime.node.path("page.sock");
+    let _ = fs::remove_file(&path);
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let server = std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 1024]).unwrap();
+        let report =
+            r#"{"node":"node-a","version":"0.0.9","findings":[{"check":"new.check","status":"ok","what":"w"}]}"#;
+        write!(stream, "HTTP/1.0 200 OK\r\n\r\n{report}").unwrap();
+    });
+    let findings = scene.doctor(&[]);
+    server.join().unwrap();
+    findings.only("versions", "warning", "of version 0.0.9");
+    assert_eq!(findings.of("new.check")["status"], "ok", "what another version knows is passed on");
+}
+
+#[test]
+fn whoever_undoes_the_entry_of_a_living_agent_is_found() {
+    let mut scene = Scene::bare();
+    let mut agent = scene.start(&[]);
+    agent.wait_for("ms after the start");
+    scene.runtime.layout.write(LIST, crate::support::layout::PRIMARY);
+    agent.wait_for_metric("istio_cni_config_reverts_total", 1.0);
+    scene.agent = Some(agent);
+    until_only(&scene, "network.writers", "warning", "has undone the plugin's entry once");
+}
+
+#[test]
+fn what_the_agents_process_may_not_do_is_named() {
+    // The process ends with the thread that has started it, so all of it is done there.
+    crippled(
+        || {
+            const CAP_SYS_PTRACE: u64 = 19;
+            // SAFETY: it takes numbers and changes this thread alone (man 2 prctl).
+            let dropped = unsafe { nix::libc::prctl(nix::libc::PR_CAPBSET_DROP, CAP_SYS_PTRACE, 0, 0, 0) };
+            assert_eq!(dropped, 0);
+        },
+        || Scene::new().doctor(&[]).only("agent.capabilities", "warning", "CAP_SYS_PTRACE"),
+    );
+}
+
+#[test]
+fn a_kernel_without_what_the_rules_need_is_found() {
+    crippled(forbid_netfilter_netlink, || {
+        let mut scene = Scene::bare();
+        let proc = scene.host.path().join("proc").display().to_string();
+        let settings = [("SKIP_INSTALL", "true"), ("HOST_PROC", proc.as_str()), ("REDIRECT_BACKEND", "nftables")];
+        let mut agent = scene.runtime.start(&settings);
+        agent.wait_for("no meshed pod can start on this node");
+        scene.agent = Some(agent);
+        let findings = scene.doctor(&[]);
+        let finding = findings.of("backend");
+        assert_eq!((&finding["status"], &finding["runbook"]), (&json!("problem"), &json!("backend")));
+        assert!(finding["evidence"].to_string().contains("kernel "), "{finding}");
+        assert_eq!(findings.of("agent.ready")["status"], "problem", "the one explains the other");
+    });
 }

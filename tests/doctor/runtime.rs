@@ -80,3 +80,28 @@ fn a_runtime_of_which_nothing_is_known_is_unknown_and_no_finding() {
     let nobody = scene.doctor(&["--runtime-endpoint", "/nowhere/containerd.sock"]);
     assert!(nobody.of("runtime.directory")["evidence"].to_string().contains("nobody can be reached"), "{nobody:#?}");
 }
+
+#[test]
+fn what_containerd_could_not_load_is_said_in_its_words() {
+    if !other_users_for("a real containerd that cannot load a configuration") {
+        return;
+    }
+    let scene = Scene::new();
+    with_real_paths(&scene);
+    scene.runtime.layout.write("00-torn.conflist", "{");
+    let containerd = Containerd::start(&scene.runtime.layout.net(), &scene.runtime.layout.bin());
+    let endpoint = containerd.socket().display().to_string();
+    let findings = scene.doctor(&["--runtime-endpoint", &endpoint]);
+    assert_eq!(findings.wrong(), ["network.valid: problem", "runtime.directory: problem"], "{findings:#?}");
+    assert!(findings.of("runtime.directory")["what"].to_string().contains("00-torn.conflist"), "{findings:#?}");
+}
+
+#[test]
+fn a_container_that_does_not_see_the_node_does_not_take_its_own_root_for_it() {
+    let scene = Scene::new();
+    // In a pod, without the host's /proc: 1/root is the container's own.
+    let in_pod = [("KUBECONFIG", ""), ("KUBERNETES_SERVICE_HOST", "127.0.0.1"), ("HOST_PROC", "/proc")];
+    let findings = scene.doctor_with(&[], &in_pod);
+    assert_eq!(findings.of("runtime.directory")["status"], "unknown", "{findings:#?}");
+    findings.fine();
+}

@@ -39,7 +39,8 @@ fn undone(doctor: &Doctor, names: &[String]) -> Finding {
     match doctor.telemetry.metrics().reverts_so_far() {
         0 => Finding::ok(CHECK, "nobody has undone the plugin's entry since the agent started"),
         times => {
-            let what = format!("somebody has undone the plugin's entry {times} times since the agent started");
+            let often = if times == 1 { "once".to_owned() } else { format!("{times} times") };
+            let what = format!("somebody has undone the plugin's entry {often} since the agent started");
             Finding::warning(CHECK, what, culprit::likely(names))
         }
     }

@@ -4,6 +4,7 @@
 use crate::agent::config::Settings;
 use crate::agent::config::install::Credentials;
 use crate::domain::cni_files::Placement;
+use crate::k8s::client::ApiSource;
 use crate::k8s::kubeconfig::FILE_NAME;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,8 @@ pub struct Place {
     pub credentials: Option<Credentials>,
     /// The node's root directory, as it is seen here.
     pub root: PathBuf,
+    /// Whether that is the node's, and not that of our own container.
+    pub sees_node: bool,
     /// The runtime's socket, where a setting names it.
     pub runtime: Option<PathBuf>,
     /// Whether anything is installed at all.
@@ -37,6 +40,11 @@ impl Place {
     /// What these settings say.
     pub fn of(settings: &Settings) -> Place {
         let install = settings.install.as_ref();
+        let host_proc = &settings.audit.host_proc;
+        let root = host_proc.join(ROOT);
+        let in_pod = matches!(settings.api, ApiSource::InCluster { .. });
+        // Without the host's /proc a container sees its own first process, and so its own root.
+        let sees_node = root.is_dir() && (host_proc != Path::new("/proc") || !in_pod);
         Place {
             run_dir: settings.run_dir.clone(),
             net_dir: install.map(|install| install.net_dir.clone()).unwrap_or_default(),
@@ -44,7 +52,8 @@ impl Place {
             source: install.map(|install| install.source.clone()),
             placement: install.map(|install| install.placement.clone()),
             credentials: install.map(|install| install.credentials.clone()),
-            root: root(&settings.audit.host_proc),
+            root: if sees_node { root } else { PathBuf::from("/") },
+            sees_node,
             runtime: settings.runtime_endpoint.clone(),
             installs: install.is_some(),
         }
@@ -60,6 +69,7 @@ impl Place {
             placement: None,
             credentials: None,
             root: PathBuf::from("/"),
+            sees_node: true,
             runtime: None,
             installs: true,
         }
@@ -74,10 +84,4 @@ impl Place {
     pub fn on_root(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
-}
-
-/// The node's root directory; our own where the node's cannot be seen.
-fn root(host_proc: &Path) -> PathBuf {
-    let root = host_proc.join(ROOT);
-    if root.is_dir() { root } else { PathBuf::from("/") }
 }

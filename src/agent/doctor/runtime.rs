@@ -30,13 +30,14 @@ pub fn look(place: &Place) -> Option<Finding> {
         }
     }
     let view = match answers.pop() {
-        Some(view) if answers.is_empty() => Some(with_files(view, &place.root)),
+        Some(view) if answers.is_empty() => Some(with_files(view, place)),
         // Of several it is not known which one the kubelet uses.
         Some(last) => {
             problems.extend(answers.iter().chain([&last]).map(|view| format!("{} answers", view.name)));
             None
         }
-        None => configured(&place.root, None),
+        None if place.sees_node => configured(&place.root, None),
+        None => None,
     };
     let next = "name the runtime's socket with CONTAINER_RUNTIME_ENDPOINT, and let the agent see the node's processes (HOST_PROC)";
     let unknown = || Finding::unknown(CHECK, "the container runtime cannot be asked which directories it reads", next);
@@ -53,11 +54,11 @@ fn asked(socket: &Path) -> Result<RuntimeView, String> {
 }
 
 /// A runtime that does not say its directories over CRI has them in its files.
-fn with_files(view: RuntimeView, root: &Path) -> RuntimeView {
-    if !view.conf_dir.is_empty() {
+fn with_files(view: RuntimeView, place: &Place) -> RuntimeView {
+    if !view.conf_dir.is_empty() || !place.sees_node {
         return view;
     }
-    let Some(files) = configured(root, Some(&view.name)) else { return view };
+    let Some(files) = configured(&place.root, Some(&view.name)) else { return view };
     let source = format!("{}, {}", view.source, files.source);
     RuntimeView { conf_dir: files.conf_dir, bin_dirs: files.bin_dirs, source, ..view }
 }
@@ -145,15 +146,15 @@ fn loaded(place: &Place, view: &RuntimeView) -> Option<Finding> {
 
 /// Whether a directory of the node is the one that we see here; None where that cannot be known.
 fn is_same(place: &Place, of_node: &str, here: &Path) -> Option<bool> {
-    if of_node.is_empty() {
+    if of_node.is_empty() || !place.sees_node {
         return None;
     }
     let identity = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
     let ours = identity(here)?;
     match identity(&place.on_root(of_node)) {
         Some(theirs) => Some(theirs == ours),
-        // The node's root is seen, and there is no such directory on it.
-        None => place.root.join("etc").is_dir().then_some(false),
+        // There is no such directory on the node.
+        None => Some(false),
     }
 }
 
