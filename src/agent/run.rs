@@ -175,7 +175,7 @@ impl Running {
     /// What the local server tells.
     fn page(&self, settings: &Settings, look: LookFirst) -> Router {
         let (telemetry, readiness) = (self.telemetry.clone(), self.readiness.clone());
-        page::routes(Page { node: settings.node.clone(), telemetry, readiness, look })
+        page::routes(Page { node: settings.node.clone(), telemetry, readiness, look, examine: None })
     }
 
     /// What doctor is told of by this agent.

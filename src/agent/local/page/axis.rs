@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     fn labels(length: u64) -> Vec<String> {
-        Axis::new(1_000, 1_000 + length).ticks().into_iter().map(|(_, label)| label).collect()
+        Axis::new(1_000, 1_000 + length).ticks().into_iter().map(|(_, label)| label.replace('\u{a0}', " ")).collect()
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod api;
 mod assets;
 mod axis;
+mod doctor;
 mod events;
 mod layout;
 mod numbers;
@@ -20,6 +21,7 @@ mod words;
 
 use crate::agent::http::LookFirst;
 use crate::agent::readiness::Readiness;
+use crate::domain::finding::Report;
 use crate::telemetry::pipeline::Telemetry;
 use axum::Router;
 use axum::extract::{Path, Query};
@@ -27,6 +29,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
 use events::Watchers;
+use futures::future::BoxFuture;
 use layout::{Frame, document};
 use maud::html;
 use std::sync::Arc;
@@ -39,7 +42,12 @@ pub struct Page {
     pub readiness: Arc<Readiness>,
     /// Makes readiness true before it is shown.
     pub look: LookFirst,
+    /// Examines the node; None where nobody does.
+    pub examine: Option<Examine>,
 }
+
+/// Examines the node and says what was found, unless that broke off.
+pub type Examine = Arc<dyn Fn() -> BoxFuture<'static, Option<Arc<Report>>> + Send + Sync>;
 
 /// The pairs of a query, in their order.
 type Pairs = Query<Vec<(String, String)>>;
@@ -48,13 +56,14 @@ type Pairs = Query<Vec<(String, String)>>;
 pub fn routes(page: Page) -> Router {
     let page = Arc::new(page);
     let watchers = Watchers::new();
-    let [one, two, three, four, five, six] = std::array::from_fn(|_| page.clone());
+    let [one, two, three, four, five, six, seven] = std::array::from_fn(|_| page.clone());
     Router::new()
         .route("/", get(move |Query(pairs): Pairs| async move { overview::page(&one, &pairs).await }))
         .route(
             "/traces/{id}",
             get(move |Path(id): Path<String>, Query(pairs): Pairs| async move { trace::page(&two, &id, &pairs).await }),
         )
+        .route("/doctor", get(move || async move { doctor::page(&seven).await }))
         .route("/events", get(move |headers: HeaderMap| async move { events::stream(three, &watchers, &headers) }))
         .route("/api/v1/traces", get(move |Query(pairs): Pairs| async move { api::traces(&four, &pairs) }))
         .route("/api/v1/traces/{id}", get(move |Path(id): Path<String>| async move { api::trace(&five, &id) }))
@@ -66,11 +75,16 @@ impl Page {
     /// What every page has around its content.
     async fn frame(&self) -> Frame<'_> {
         (self.look)().await;
-        Frame { node: &self.node, waiting_for: self.readiness.waiting_for(), version: events::version(self) }
+        Frame {
+            node: &self.node,
+            waiting_for: self.readiness.waiting_for(),
+            version: events::version(self),
+            doctor: self.examine.is_some(),
+        }
     }
 }
 
-async fn nowhere(page: &Page) -> Response {
+pub(super) async fn nowhere(page: &Page) -> Response {
     let content = html! {
         section class="card" {
             h1 { "There is no such page" }

@@ -5,7 +5,9 @@
   const live = document.getElementById("live");
   const state = document.getElementById("state");
   const form = document.querySelector("form.filters");
-  const shown = () => location.pathname + location.search;
+  // A page that is costly to make says what to ask for instead, for the parts around it.
+  const still = document.querySelector("[data-renew]");
+  const shown = () => (still ? still.dataset.renew : location.pathname + location.search);
   let asking = false;
   let again = false;
   let source = null;
@@ -45,7 +47,7 @@
       const fresh = next.getElementById(part.id);
       if (fresh) become(part, fresh);
     }
-    document.title = next.title;
+    if (!still) document.title = next.title;
   }
 
   const keyOf = (node) => (node.nodeType === Node.ELEMENT_NODE ? node.dataset.key || node.id : "");

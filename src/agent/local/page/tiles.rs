@@ -12,7 +12,7 @@ const LATE: f64 = 120.0;
 /// All of them.
 pub(super) fn tiles(numbers: &Numbers) -> Markup {
     html! {
-        section aria-labelledby="numbers-title" {
+        section id="numbers-section" aria-labelledby="numbers-title" {
             h2 id="numbers-title" class="hidden" { "Numbers since the agent started" }
             dl id="numbers" class="tiles" data-live="" {
                 (tile("ADDs", &number(total(&numbers.adds)), &shares(&outcomes(numbers), "none yet")))
@@ -20,9 +20,9 @@ pub(super) fn tiles(numbers: &Numbers) -> Markup {
                 (tile("Meshed pods", &number(redirected(numbers)), &shares(&pods(numbers), "none looked at yet")))
                 (tile("Validations", &number(total(&numbers.validations)), &shares(&validations(numbers), "none yet")))
                 (tile("Repairs", &number(total(&numbers.repairs)), &shares(&repairs(numbers), "nothing to repair")))
-                (tile("Undone by others", &number(numbers.reverts), &reverts(numbers)))
+                (tile("Changed by others", &number(numbers.reverts), &reverts(numbers)))
                 (tile("Telemetry lost", &number(total(&numbers.lost)), &shares(&lost(numbers), "nothing")))
-                (tile("Pods last heard of", &numbers.watch_age.map_or("–".into(), seconds), &watch(numbers)))
+                (tile("API server heard", &numbers.watch_age.map_or("never".into(), ago), &watch(numbers)))
             }
         }
     }
@@ -80,7 +80,7 @@ fn long(numbers: &Numbers) -> Markup {
     html! {
         @match numbers.most {
             None => { "no ADD yet" },
-            Some(most) => { "half of them at most; 99 of 100: " (seconds(most)) },
+            Some(most) => { "median; 99 % within " (seconds(most)) },
         }
     }
 }
@@ -125,9 +125,13 @@ fn lost(numbers: &Numbers) -> Vec<Share<'_>> {
 
 fn reverts(numbers: &Numbers) -> Markup {
     html! {
-        @if numbers.reverts == 0 { "nobody changes the installation" }
-        @else { span class="part doubtful" { (Mark::Doubtful.shape()) "changes to the installation" } }
+        @if numbers.reverts == 0 { "nobody touches the installation" }
+        @else { span class="part doubtful" { (Mark::Doubtful.shape()) "the installation was changed" } }
     }
+}
+
+fn ago(age: f64) -> String {
+    if age < 1.0 { "just now".to_owned() } else { format!("{} ago", seconds(age.floor())) }
 }
 
 fn watch(numbers: &Numbers) -> Markup {

@@ -4,7 +4,7 @@ use super::Page;
 use super::layout::{document, pill};
 use super::overview::{verdict, word};
 use super::tree::{branch, strays, trees};
-use super::waterfall::{Room, logs, waterfall};
+use super::waterfall::{Paper, logs, waterfall};
 use super::words::{clock, count, day, duration, hex, instant, number, shown};
 use crate::domain::identity::{SpanId, TraceId};
 use crate::telemetry::history::{Summary, Trace};
@@ -44,9 +44,9 @@ fn unknown(id: &str) -> Markup {
 }
 
 fn content(trace: &Trace, zoom: Option<SpanId>, known: &dyn Fn(TraceId) -> bool) -> Markup {
-    let mut room = Room::new();
     let (spans, records) = (&trace.spans, &trace.logs);
     let id = trace.summary.trace.to_hex();
+    let mut paper = Paper::new(&id, trace.summary.message.as_deref(), known);
     let zoomed = zoom.and_then(|id| branch(spans, records, &id.0));
     let all = if zoomed.is_some() { Vec::new() } else { trees(spans, records) };
     let first = trace.summary.began_ns;
@@ -57,17 +57,17 @@ fn content(trace: &Trace, zoom: Option<SpanId>, known: &dyn Fn(TraceId) -> bool)
         }
         (head(&trace.summary))
         div id="waterfalls" data-live="" {
-            @if let Some(tree) = &zoomed { (waterfall(tree, &id, None, known, &mut room)) }
+            @if let Some(tree) = &zoomed { (waterfall(tree, None, &mut paper)) }
             @for tree in &all {
                 @let later = (all.len() > 1).then(|| tree.began_ns.saturating_sub(first));
-                (waterfall(tree, &id, later, known, &mut room))
+                (waterfall(tree, later, &mut paper))
             }
             @let strays = if zoomed.is_some() { Vec::new() } else { strays(spans, records) };
             @if !strays.is_empty() {
-                section class="card" aria-label="Log records" { h2 { "Said beside these steps" } (logs(&strays, first, &mut room)) }
+                section class="card" aria-label="Log records" { h2 { "Said beside these steps" } (logs(&strays, first, &mut paper)) }
             }
-            @if room.left_out() > 0 {
-                p class="note" { (count(room.left_out(), "item")) " found no room on this page: all of them are in the JSON." }
+            @if paper.left_out() > 0 {
+                p class="note" { (count(paper.left_out(), "item")) " found no room on this page: all of them are in the JSON." }
             }
         }
         p class="after" { "As OTLP in JSON, for tools: " a href={ "/api/v1/traces/" (id) } { "/api/v1/traces/" (id) } }

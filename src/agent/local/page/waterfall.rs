@@ -4,7 +4,7 @@
 use super::axis::Axis;
 use super::layout::Mark;
 use super::tree::{Row, Tree};
-use super::words::{TEXT, clock, count, duration, hex, instant, shown};
+use super::words::{TEXT, clock, duration, hex, instant, number, shown};
 use crate::domain::identity::TraceId;
 use crate::telemetry::event::Level;
 use crate::telemetry::keys;
@@ -18,21 +18,27 @@ use prost::Message;
 const ROOM: usize = 2 << 20;
 /// What a row or a record costs besides its texts.
 const ROW: usize = 1_500;
-/// Of a bar that is narrower than this, in percent, what is inside cannot be seen.
+/// Of what is narrower than this, in percent of a scale, the parts cannot be told apart.
 const NARROW: f64 = 12.0;
 
-/// What is left for rows on a page.
-pub(super) struct Room {
+/// What a page of waterfalls is written with.
+pub(super) struct Paper<'a> {
+    /// The trace's id, in hex.
+    pub(super) id: &'a str,
+    /// What the page says at its head already.
+    pub(super) said: Option<&'a str>,
+    /// Whether a trace is remembered here.
+    pub(super) known: &'a dyn Fn(TraceId) -> bool,
     left: usize,
     left_out: usize,
 }
 
-impl Room {
-    pub(super) fn new() -> Room {
-        Room { left: ROOM, left_out: 0 }
+impl<'a> Paper<'a> {
+    pub(super) fn new(id: &'a str, said: Option<&'a str>, known: &'a dyn Fn(TraceId) -> bool) -> Paper<'a> {
+        Paper { id, said, known, left: ROOM, left_out: 0 }
     }
 
-    /// How many items found none.
+    /// How many items found no room.
     pub(super) fn left_out(&self) -> usize {
         self.left_out
     }
@@ -46,13 +52,7 @@ impl Room {
 }
 
 /// A tree; `later` is how long after the trace's first instant it began, where that tells something.
-pub(super) fn waterfall(
-    tree: &Tree<'_>,
-    id: &str,
-    later: Option<u64>,
-    known: &dyn Fn(TraceId) -> bool,
-    room: &mut Room,
-) -> Markup {
+pub(super) fn waterfall(tree: &Tree<'_>, later: Option<u64>, paper: &mut Paper<'_>) -> Markup {
     let axis = Axis::new(tree.began_ns, tree.ended_ns);
     let top = tree.rows.first().map(|row| shown(&row.span.name, 200)).unwrap_or_default();
     let key = tree.rows.first().map(|row| hex(&row.span.span_id)).unwrap_or_default();
@@ -66,9 +66,30 @@ pub(super) fn waterfall(
                 (ticks(&axis))
                 p class="long" { (duration(axis.length_ns())) }
             }
-            ol class="spans" { @for row in &tree.rows { (span(row, &axis, id, known, room)) } }
+            (spans(&tree.rows, &axis, paper))
         }
     }
+}
+
+/// Rows on one scale. What is below a span that is too short on it gets a scale of its own, in its place.
+fn spans(mut rows: &[Row<'_>], axis: &Axis, paper: &mut Paper<'_>) -> Markup {
+    let mut items = Vec::new();
+    while let Some((row, rest)) = rows.split_first() {
+        let (below, after) = rest.split_at(row.below.min(rest.len()));
+        let inner = enlarged(row, below, axis);
+        rows = if inner.is_some() { after } else { rest };
+        items.push(span(row, axis, inner.map(|inner| (below, inner)), paper));
+    }
+    html! { ol class="spans" { @for item in &items { (item) } } }
+}
+
+/// The scale for what is below a span, if on the given one nothing of it could be told apart. Rows are at most so deep
+/// (`tree.rs`) that scales within scales come to an end.
+fn enlarged(row: &Row<'_>, below: &[Row<'_>], axis: &Axis) -> Option<Axis> {
+    let ended = |row: &Row<'_>| row.span.end_time_unix_nano;
+    let last = below.iter().map(ended).max()?.max(ended(row));
+    let inner = Axis::new(row.span.start_time_unix_nano, last);
+    (below.len() > 1 && axis.share(inner.length_ns()) < NARROW).then_some(inner)
 }
 
 fn ticks(axis: &Axis) -> Markup {
@@ -88,8 +109,8 @@ fn percent(at: f64) -> String {
     format!("{at:.3}%")
 }
 
-fn span(row: &Row<'_>, axis: &Axis, id: &str, known: &dyn Fn(TraceId) -> bool, room: &mut Room) -> Markup {
-    if !room.takes(row.span) {
+fn span(row: &Row<'_>, axis: &Axis, inner: Option<(&[Row<'_>], Axis)>, paper: &mut Paper<'_>) -> Markup {
+    if !paper.takes(row.span) {
         return Markup::default();
     }
     let (key, failed) = (hex(&row.span.span_id), row.failed());
@@ -107,12 +128,31 @@ fn span(row: &Row<'_>, axis: &Axis, id: &str, known: &dyn Fn(TraceId) -> bool, r
                     (bar(row, axis))
                     span class="long" { span class="hidden" { ", took " } (duration(took)) }
                 }
-                (inside(row, axis, id, known, room))
+                (inside(row, axis, paper))
             }
-            @if let Some(error) = row.error { (said_wrong(row.span, error)) }
-            @if row.below > 0 && axis.share(took) < NARROW {
-                p class="closer" { a href={ "/traces/" (id) "?span=" (key) } { "Look closer: " (count(row.below, "step")) " in " (duration(took)) } }
+            @if let Some(error) = row.error { (said_wrong(row.span, error, paper.said)) }
+            @if let Some((below, inner)) = inner { (inset(row, below, axis, &inner, paper)) }
+        }
+    }
+}
+
+/// What is below a short span, enlarged: lines lead from its place on the outer scale to the ends of its own.
+fn inset(row: &Row<'_>, below: &[Row<'_>], outer: &Axis, inner: &Axis, paper: &mut Paper<'_>) -> Markup {
+    let left = outer.at(row.span.start_time_unix_nano);
+    let right = (left + outer.share(inner.length_ns())).min(100.0);
+    html! {
+        div class="inset" {
+            div class="scale" {
+                p { "enlarged " (number(outer.length_ns() / inner.length_ns().max(1))) " times" }
+                div {
+                    svg class="lens" width="100%" height="14" aria-hidden="true" {
+                        line x1=(percent(left)) y1="0" x2="0%" y2="14" {}
+                        line x1=(percent(right)) y1="0" x2="100%" y2="14" {}
+                    }
+                    (ticks(inner))
+                }
             }
+            (spans(below, inner, paper))
         }
     }
 }
@@ -135,26 +175,27 @@ fn bar(row: &Row<'_>, axis: &Axis) -> Markup {
         svg class="bar" width="100%" height="20" aria-hidden="true" {
             @for (at, _) in axis.ticks() { line class="grid" x1=(percent(at)) x2=(percent(at)) y1="0" y2="20" {} }
             rect class="took" x=(percent(left)) width=(percent(width.max(0.05))) y="5" height="10" rx="2" {}
-            @for log in row.logs.iter().take(40) {
+            @for log in row.logs.iter().filter(|log| level(log) > Level::Debug).take(40) {
                 circle class=(level(log).name()) cx=(percent(axis.at(log.time_unix_nano))) cy="10" r="2.5" {}
             }
         }
     }
 }
 
-fn said_wrong(span: &Span, error: &str) -> Markup {
+/// Why a span failed; what the page's head says already is not said again.
+fn said_wrong(span: &Span, error: &str, said: Option<&str>) -> Markup {
     let kind = span.attributes.iter().find(|attribute| attribute.key == keys::ERROR_TYPE.as_str());
     let kind = kind.and_then(|attribute| attribute.value.as_ref()).map(text).unwrap_or_default();
     html! {
         p class="error" {
             @if !kind.is_empty() { strong { (shown(&kind, 60)) } " " }
-            (shown(error, 2_000))
+            @if said == Some(error) { "here, as said above" } @else { (shown(error, 2_000)) }
         }
     }
 }
 
 /// What a span tells on demand.
-fn inside(row: &Row<'_>, axis: &Axis, id: &str, known: &dyn Fn(TraceId) -> bool, room: &mut Room) -> Markup {
+fn inside(row: &Row<'_>, axis: &Axis, paper: &mut Paper<'_>) -> Markup {
     let span = row.span;
     let mut attributes: Vec<&KeyValue> = span.attributes.iter().filter(|pair| !pair.key.starts_with("k8s.")).collect();
     attributes.extend(span.attributes.iter().filter(|pair| pair.key.starts_with("k8s.")));
@@ -163,11 +204,13 @@ fn inside(row: &Row<'_>, axis: &Axis, id: &str, known: &dyn Fn(TraceId) -> bool,
             dl class="attributes" {
                 (pair("began", &html! { "+" (duration(span.start_time_unix_nano.saturating_sub(axis.began_ns()))) }))
                 @for attribute in attributes { (pair(&attribute.key, &html! { (value(attribute)) })) }
-                @for link in &span.links { (pair("link", &linked(&link.trace_id, known))) }
+                @for link in &span.links { (pair("link", &linked(&link.trace_id, paper.known))) }
                 (pair("span id", &html! { (hex(&span.span_id)) }))
             }
-            @if !row.logs.is_empty() { (logs(&row.logs, axis.began_ns(), room)) }
-            @if row.below > 0 { p { a href={ "/traces/" (id) "?span=" (hex(&span.span_id)) } { "Only this and what is below it" } } }
+            @if !row.logs.is_empty() { (logs(&row.logs, axis.began_ns(), paper)) }
+            @if row.below > 0 {
+                p { a href={ "/traces/" (paper.id) "?span=" (hex(&span.span_id)) } { "Only this and what is below it" } }
+            }
         }
     }
 }
@@ -192,11 +235,11 @@ fn linked(trace: &[u8], known: &dyn Fn(TraceId) -> bool) -> Markup {
 }
 
 /// Log records, each with its time since the beginning.
-pub(super) fn logs(records: &[&LogRecord], began_ns: u64, room: &mut Room) -> Markup {
+pub(super) fn logs(records: &[&LogRecord], began_ns: u64, paper: &mut Paper<'_>) -> Markup {
     html! {
         ol class="logs" {
             @for record in records {
-                @if room.takes(*record) {
+                @if paper.takes(*record) {
                     @let level = level(record);
                     li class=(level.name()) {
                         time datetime=(instant(record.time_unix_nano)) { "+" (duration(record.time_unix_nano.saturating_sub(began_ns))) }

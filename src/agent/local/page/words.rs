@@ -22,14 +22,14 @@ fn deceives(c: char) -> bool {
     invisible || (c.is_control() && c != '\n')
 }
 
-/// A duration in the unit that suits it, with up to three digits that matter.
+/// A duration in the unit that suits it, with up to three digits that matter. A number and its unit stay on one line.
 pub(super) fn duration(ns: u64) -> String {
     const MINUTE: u64 = 60_000_000_000;
     match ns {
-        0..1_000 => format!("{ns} ns"),
-        1_000..1_000_000 => format!("{} µs", digits(ns as f64 / 1e3)),
-        1_000_000..1_000_000_000 => format!("{} ms", digits(ns as f64 / 1e6)),
-        1_000_000_000..MINUTE => format!("{} s", digits(ns as f64 / 1e9)),
+        0..1_000 => format!("{ns}\u{a0}ns"),
+        1_000..1_000_000 => format!("{}\u{a0}µs", digits(ns as f64 / 1e3)),
+        1_000_000..1_000_000_000 => format!("{}\u{a0}ms", digits(ns as f64 / 1e6)),
+        1_000_000_000..MINUTE => format!("{}\u{a0}s", digits(ns as f64 / 1e9)),
         _ if ns < 60 * MINUTE => two(ns / MINUTE, "min", ns % MINUTE / 1_000_000_000, "s"),
         _ if ns < 48 * 60 * MINUTE => two(ns / MINUTE / 60, "h", ns / MINUTE % 60, "min"),
         _ => two(ns / MINUTE / 1440, "d", ns / MINUTE / 60 % 24, "h"),
@@ -38,8 +38,8 @@ pub(super) fn duration(ns: u64) -> String {
 
 fn two(large: u64, unit: &str, small: u64, part: &str) -> String {
     match small {
-        0 => format!("{large} {unit}"),
-        small => format!("{large} {unit} {small} {part}"),
+        0 => format!("{large}\u{a0}{unit}"),
+        small => format!("{large}\u{a0}{unit} {small}\u{a0}{part}"),
     }
 }
 
@@ -94,9 +94,9 @@ pub(super) fn count(number_of: usize, one: &str) -> String {
 /// Bytes in the unit that suits them.
 pub(super) fn bytes(bytes: f64) -> String {
     match bytes {
-        ..1024.0 => format!("{bytes:.0} B"),
-        ..1_048_576.0 => format!("{} KiB", digits(bytes / 1024.0)),
-        _ => format!("{} MiB", digits(bytes / 1_048_576.0)),
+        ..1024.0 => format!("{bytes:.0}\u{a0}B"),
+        ..1_048_576.0 => format!("{}\u{a0}KiB", digits(bytes / 1024.0)),
+        _ => format!("{}\u{a0}MiB", digits(bytes / 1_048_576.0)),
     }
 }
 
@@ -121,9 +121,10 @@ mod tests {
     fn durations_have_three_digits_that_matter() {
         let given = [0, 999, 1_500, 685_400, 2_291_000, 10_000_000, 123_400_000, 59_999_000_000, 61_000_000_000];
         let wanted = ["0 ns", "999 ns", "1.5 µs", "685 µs", "2.29 ms", "10 ms", "123 ms", "60 s", "1 min 1 s"];
-        assert_eq!(given.map(duration), wanted);
-        assert_eq!(duration(3_600_000_000_000 * 25), "25 h");
-        assert_eq!(duration(u64::MAX), "213503 d 23 h");
+        let said = |ns| duration(ns).replace('\u{a0}', " ");
+        assert_eq!(given.map(said), wanted);
+        assert_eq!(said(3_600_000_000_000 * 25), "25 h");
+        assert_eq!(said(u64::MAX), "213503 d 23 h");
     }
 
     #[test]

@@ -1,0 +1,98 @@
+//! What an examination of the node found: what is wrong comes first, with what to do about it.
+
+use super::layout::{Mark, document, pill};
+use super::words::{TEXT, count, shown};
+use super::{Page, nowhere};
+use crate::domain::finding::{Finding, RUNBOOKS, Report, Status};
+use axum::http::StatusCode;
+use axum::response::Response;
+use maud::{Markup, html};
+
+/// The page, for which the node is examined.
+pub(super) async fn page(page: &Page) -> Response {
+    let Some(examine) = &page.examine else { return nowhere(page).await };
+    let report = examine().await;
+    let frame = page.frame().await;
+    let content = match &report {
+        Some(report) => content(report),
+        None => {
+            html! { section class="card" { h1 { "Doctor" } p { "Looking broke off: this is a defect, please report it." } } }
+        }
+    };
+    document(&frame, StatusCode::OK, "Doctor", &content)
+}
+
+fn content(report: &Report) -> Markup {
+    let (wrong, rest): (Vec<&Finding>, Vec<&Finding>) = report.findings.iter().partition(|it| it.status.is_finding());
+    let (mark, sentence) = match wrong.len() {
+        0 => (Mark::Good, "Nothing is wrong with this node, as far as it can be found out.".to_owned()),
+        found => (
+            mark(report.worst()),
+            format!("{} to look at, the first of which may explain the others.", count(found, "finding")),
+        ),
+    };
+    html! {
+        nav class="crumbs" aria-label="Where this is" { a href="/" { "What happened lately" } }
+        // Examining takes a while, so it is not done again by itself: only what is around this page is kept up to date.
+        section class={ "banner " (mark.class()) } data-renew="/?most=1" aria-label="In short" {
+            (mark.shape())
+            div { h1 { "Doctor" } p { (sentence) " " a href="/doctor" { "Look again" } } }
+        }
+        @if !wrong.is_empty() {
+            ol class="findings" { @for finding in &wrong { (one(finding, true)) } }
+        }
+        section class="card" aria-labelledby="rest" {
+            h2 id="rest" { "What was looked at besides" }
+            ol class="findings plain" { @for finding in &rest { (one(finding, false)) } }
+        }
+    }
+}
+
+fn mark(status: Status) -> Mark {
+    match status {
+        Status::Unknown => Mark::Neutral,
+        Status::Ok => Mark::Good,
+        Status::Warning => Mark::Doubtful,
+        Status::Problem => Mark::Bad,
+    }
+}
+
+fn one(finding: &Finding, card: bool) -> Markup {
+    html! {
+        li class={ "finding" @if card { " card" } } {
+            p class="of" { (pill(mark(finding.status), finding.status.name())) " " code { (shown(&finding.check, 80)) } }
+            p class="what" { (shown(&finding.what, TEXT)) }
+            @if !finding.next.is_empty() { p class="next" { span class="shape" aria-hidden="true" { "→" } (shown(&finding.next, TEXT)) } }
+            @if !finding.evidence.is_empty() {
+                details open[card] {
+                    summary { "What was seen" span class="hidden" { " by " (shown(&finding.check, 80)) } }
+                    ul class="evidence" { @for line in &finding.evidence { li { (shown(line, TEXT)) } } }
+                }
+            }
+            @if !finding.runbook.is_empty() { p class="note" { "Runbook: " code { (RUNBOOKS) (shown(&finding.runbook, 80)) } } }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::finding::Check;
+
+    #[test]
+    fn what_is_wrong_comes_first_and_whatever_was_seen_is_text() {
+        let fine = Finding::ok(Check::Backend, "the kernel has it");
+        let wrong = Finding::problem(Check::AgentReady, "not ready: <b>", "wait").with("<script>");
+        let page = content(&Report { findings: vec![fine, wrong], ..Report::default() }).into_string();
+        let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("no {text:?} in {page}"));
+        assert!(at("1 finding to look at") < at("not ready: &lt;b&gt;") && at("agent.ready") < at("the kernel has it"));
+        assert!(page.contains("&lt;script&gt;") && !page.contains("<script"));
+    }
+
+    #[test]
+    fn a_node_without_findings_is_said_to_be_fine() {
+        let unknown = Finding::unknown(Check::RuntimeDirectory, "nobody says", "mount it");
+        let page = content(&Report { findings: vec![unknown], ..Report::default() }).into_string();
+        assert!(page.contains("Nothing is wrong") && page.contains("unknown"));
+    }
+}
