@@ -51,6 +51,10 @@ bench: build ## Prints what an ADD and an agent cost: medians and ratios, measur
 	cargo rustc --locked --release --example empty -- $(STATIC)
 	cargo run --quiet --locked --release --example bench -- $(abspath $(RELEASE))
 
+.PHONY: screenshots
+screenshots: have-cargo prerequisites ## Takes the README's pictures of the agent's page anew, in a real browser
+	cargo test --locked --test page -- --ignored screenshots
+
 .PHONY: prerequisites
 prerequisites:
 	@tests/prerequisites.sh

@@ -212,6 +212,7 @@ fn it_fits_a_phone_and_says_everything_to_those_who_hear_it() {
         format!("/traces/{bad}"),
         "/traces/0".to_owned(),
         "/?kind=x".to_owned(),
+        "/doctor".to_owned(),
     ] {
         browser.open(&scene.url(&path));
         browser.value("document.querySelectorAll('details').forEach(it => it.open = true)");
@@ -248,6 +249,20 @@ fn it_fits_a_phone_and_says_everything_to_those_who_hear_it() {
 }
 
 #[test]
+fn what_doctor_finds_is_a_page_too() {
+    let scene = Scene::start(&[]);
+    let browser = Browser::start(DESK);
+    browser.open(&scene.url("/"));
+    browser.click("nav a");
+    browser.wait_for("the findings are there", |page| page.url().ends_with("/doctor"));
+    let findings = scene.json("/api/v1/doctor");
+    let findings = findings["findings"].as_array().unwrap();
+    assert!(findings.len() > 5 && browser.count(".finding") == findings.len());
+    assert!(browser.text("main").contains("agent.ready"), "{}", browser.text("main"));
+    nothing_complained(&browser);
+}
+
+#[test]
 #[ignore = "writes the README's pictures: make screenshots"]
 fn screenshots() {
     let (scene, traces) = story::told();
@@ -262,6 +277,7 @@ fn screenshots() {
         ("trace", DESK, traces[0].as_str()),
         ("trace-dark", dark, traces[0].as_str()),
         ("failure", DESK, traces[1].as_str()),
+        ("doctor", DESK, "/doctor"),
         ("list-phone", phone, "/"),
         ("trace-phone", phone, traces[0].as_str()),
     ] {

@@ -119,7 +119,7 @@ impl Bound {
         let look = look_first(installed.as_ref(), socket.clone());
         running.serve_http(&mut tasks, metrics, health, &look, &socket);
         let findings = Findings::new(running.doctor(&lent, &aftercare, installed.as_ref()), look.clone());
-        let page = running.page(&settings, look).merge(doctor::routes(findings));
+        let page = running.page(&settings, look, findings.clone()).merge(doctor::routes(findings));
         let page_name = local.serve(page, &telemetry, &mut tasks, runtime.handle());
         tasks.spawn("socket's name", socket.clone().watch());
         tasks.spawn("log level", log.clone().watch());
@@ -173,9 +173,9 @@ impl Running {
     }
 
     /// What the local server tells.
-    fn page(&self, settings: &Settings, look: LookFirst) -> Router {
+    fn page(&self, settings: &Settings, look: LookFirst, findings: Arc<Findings>) -> Router {
         let (telemetry, readiness) = (self.telemetry.clone(), self.readiness.clone());
-        page::routes(Page { node: settings.node.clone(), telemetry, readiness, look, examine: None })
+        page::routes(Page { node: settings.node.clone(), telemetry, readiness, look, findings })
     }
 
     /// What doctor is told of by this agent.

@@ -25,7 +25,7 @@ pub fn told() -> (Scene, Vec<String>) {
 /// What happened around the ADD of a pod: it was scheduled before, and its containers started after.
 fn pod_start(scene: &Scene, trace: &str) {
     let id = TraceId::from_hex(trace).unwrap();
-    let told = Told { trace: id, pod: ("shop", "web-0"), began_ns: now_ns() - 9_400_000_000 };
+    let told = Told { trace: id, pod: ("shop", "web-0"), began_ns: now_ns() - 1_600_000_000 };
     let s = 1_000_000;
     let mut root = told.span(0, 0, "pod.startup", 0, 9 * s + 400_000);
     root.span_id = id.root_span().0.to_vec();
@@ -38,7 +38,7 @@ fn pod_start(scene: &Scene, trace: &str) {
     under(21, "pod.schedule", 0, s);
     under(22, "pod.sandbox", s, 2 * s);
     under(23, "pod.init istio-validation", 2 * s, 3 * s);
-    under(24, "pod.image.pull web", 3 * s, 7 * s);
+    under(24, "pod.image web", 3 * s, 7 * s);
     under(25, "pod.container istio-proxy", 7 * s, 8 * s);
     under(26, "pod.container web", 7 * s + 500_000, 9 * s);
     let mut validate = told.span(27, 23, "validate", 2 * s + 80_000, 2 * s + 104_000);

@@ -2,8 +2,8 @@
 
 use super::words::duration;
 
-/// About so many ticks.
-const TICKS: f64 = 5.0;
+/// So many ticks after the first at most.
+const TICKS: f64 = 6.0;
 
 /// A scale from one instant to another.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,8 @@
 //! What an examination of the node found: what is wrong comes first, with what to do about it.
 
+use super::Page;
 use super::layout::{Mark, document, pill};
 use super::words::{TEXT, count, shown};
-use super::{Page, nowhere};
 use crate::domain::finding::{Finding, RUNBOOKS, Report, Status};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -10,8 +10,7 @@ use maud::{Markup, html};
 
 /// The page, for which the node is examined.
 pub(super) async fn page(page: &Page) -> Response {
-    let Some(examine) = &page.examine else { return nowhere(page).await };
-    let report = examine().await;
+    let report = page.findings.report().await;
     let frame = page.frame().await;
     let content = match &report {
         Some(report) => content(report),
@@ -42,7 +41,7 @@ fn content(report: &Report) -> Markup {
             ol class="findings" { @for finding in &wrong { (one(finding, true)) } }
         }
         section class="card" aria-labelledby="rest" {
-            h2 id="rest" { "What was looked at besides" }
+            h2 id="rest" { @if wrong.is_empty() { "What was looked at" } @else { "What was looked at besides" } }
             ol class="findings plain" { @for finding in &rest { (one(finding, false)) } }
         }
     }
@@ -61,6 +60,7 @@ fn one(finding: &Finding, card: bool) -> Markup {
     html! {
         li class={ "finding" @if card { " card" } } {
             p class="of" { (pill(mark(finding.status), finding.status.name())) " " code { (shown(&finding.check, 80)) } }
+            div {
             p class="what" { (shown(&finding.what, TEXT)) }
             @if !finding.next.is_empty() { p class="next" { span class="shape" aria-hidden="true" { "→" } (shown(&finding.next, TEXT)) } }
             @if !finding.evidence.is_empty() {
@@ -70,6 +70,7 @@ fn one(finding: &Finding, card: bool) -> Markup {
                 }
             }
             @if !finding.runbook.is_empty() { p class="note" { "Runbook: " code { (RUNBOOKS) (shown(&finding.runbook, 80)) } } }
+            }
         }
     }
 }

@@ -13,8 +13,6 @@ pub(super) struct Frame<'a> {
     pub(super) waiting_for: Vec<String>,
     /// What is shown: it changes when there is something new.
     pub(super) version: String,
-    /// Whether there is somebody who examines the node.
-    pub(super) doctor: bool,
 }
 
 /// A status: its colour comes with a shape and a word.
@@ -73,7 +71,7 @@ pub(super) fn document(frame: &Frame<'_>, status: StatusCode, title: &str, conte
                 a class="skip" href="#main" { "Skip to the content" }
                 (header(frame, &node))
                 main id="main" tabindex="-1" { (content) }
-                (footer(frame))
+                (footer())
             }
         }
     };
@@ -90,7 +88,7 @@ fn header(frame: &Frame<'_>, node: &str) -> Markup {
                     span { "istio-cni" }
                 }
                 span class="node" title="The node" { (node) }
-                @if frame.doctor { nav aria-label="Examination" { a href="/doctor" { "Doctor" } } }
+                nav aria-label="Pages" { a href="/doctor" { "Doctor" } }
                 // Filled by the script, which keeps what is shown up to date.
                 span id="live" class="live" hidden {}
                 span id="state" class="state" data-live="" data-version=(frame.version) {
@@ -101,14 +99,14 @@ fn header(frame: &Frame<'_>, node: &str) -> Markup {
     }
 }
 
-fn footer(frame: &Frame<'_>) -> Markup {
+fn footer() -> Markup {
     html! {
         footer {
             div class="wrap" {
                 p {
                     "istio-cni-otel " (env!("CARGO_PKG_VERSION")) " · times are in UTC · as JSON: "
                     a href="/api/v1/traces" { "traces" }
-                    @if frame.doctor { ", " a href="/api/v1/doctor" { "findings" } }
+                    ", " a href="/api/v1/doctor" { "findings" }
                 }
                 noscript { p { "Without JavaScript this page shows what there was when it was loaded: reload it to see more." } }
             }

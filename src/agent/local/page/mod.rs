@@ -19,9 +19,9 @@ mod tree;
 mod waterfall;
 mod words;
 
+use crate::agent::doctor::Findings;
 use crate::agent::http::LookFirst;
 use crate::agent::readiness::Readiness;
-use crate::domain::finding::Report;
 use crate::telemetry::pipeline::Telemetry;
 use axum::Router;
 use axum::extract::{Path, Query};
@@ -29,7 +29,6 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
 use events::Watchers;
-use futures::future::BoxFuture;
 use layout::{Frame, document};
 use maud::html;
 use std::sync::Arc;
@@ -42,12 +41,9 @@ pub struct Page {
     pub readiness: Arc<Readiness>,
     /// Makes readiness true before it is shown.
     pub look: LookFirst,
-    /// Examines the node; None where nobody does.
-    pub examine: Option<Examine>,
+    /// What doctor finds on the node.
+    pub findings: Arc<Findings>,
 }
-
-/// Examines the node and says what was found, unless that broke off.
-pub type Examine = Arc<dyn Fn() -> BoxFuture<'static, Option<Arc<Report>>> + Send + Sync>;
 
 /// The pairs of a query, in their order.
 type Pairs = Query<Vec<(String, String)>>;
@@ -75,16 +71,11 @@ impl Page {
     /// What every page has around its content.
     async fn frame(&self) -> Frame<'_> {
         (self.look)().await;
-        Frame {
-            node: &self.node,
-            waiting_for: self.readiness.waiting_for(),
-            version: events::version(self),
-            doctor: self.examine.is_some(),
-        }
+        Frame { node: &self.node, waiting_for: self.readiness.waiting_for(), version: events::version(self) }
     }
 }
 
-pub(super) async fn nowhere(page: &Page) -> Response {
+async fn nowhere(page: &Page) -> Response {
     let content = html! {
         section class="card" {
             h1 { "There is no such page" }

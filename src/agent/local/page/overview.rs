@@ -52,7 +52,7 @@ fn readiness(frame: &Frame<'_>) -> Markup {
                 } @else {
                     p { strong { "Not ready." } " A meshed pod that starts on this node now may wait or fail, until this is as it should be:" }
                     ul { @for reason in &frame.waiting_for { li { (shown(reason, 600)) } } }
-                    @if frame.doctor { p { a href="/doctor" { "What to do about it" } } }
+                    p { a href="/doctor" { "What to do about it" } }
                 }
             }
         }
