@@ -184,14 +184,16 @@ fn who_reads_slowly_or_says_nothing_costs_little_and_keeps_nobody_out() {
     eventually("all have arrived", || {
         (scene.json("/api/v1/traces?most=1000")["traces"].as_array().unwrap().len() == 1_000).then_some(())
     });
+    let (call, pod_netns) = (call_for(UID), sandbox());
+    scene.api.put(&pod(json!({})));
+    eventually("the pod is known", || make(&scene.node, &call, Some(pod_netns.as_fd())).result.ok());
     let before = scene.agent.resident();
     // Each asks for the longest list there is and reads nothing of it; others say nothing at all.
     let list = "GET /?most=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let slow: Vec<TcpStream> =
         (0..100).map(|number| open(scene.port, if number % 2 == 0 { list } else { "" })).collect();
     // The calls of plugins are answered meanwhile.
-    scene.api.put(&pod(json!({})));
-    assert!(make(&scene.node, &call_for(UID), Some(sandbox().as_fd())).result.is_ok());
+    assert!(make(&scene.node, &call, Some(pod_netns.as_fd())).result.is_ok());
     assert_eq!(scene.agent.health("/readyz").0, 200);
     let more = scene.agent.resident().saturating_sub(before);
     assert!(more < 24 << 10, "{more} KiB more for slow readers");

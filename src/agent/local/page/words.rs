@@ -133,9 +133,7 @@ mod tests {
         assert_eq!((count(1, "span"), count(2, "span")), ("1 span".to_owned(), "2 spans".to_owned()));
         let at = 1_787_410_818_123_456_789;
         assert_eq!((day(at), clock(at)), ("2026-08-22".to_owned(), "15:00:18.123".to_owned()));
-        assert_eq!(
-            (bytes(512.0), bytes(2048.0), bytes(12.5 * 1_048_576.0)),
-            ("512 B".into(), "2 KiB".into(), "12.5 MiB".into())
-        );
+        let sizes = [512.0, 2048.0, 12.5 * 1_048_576.0].map(bytes);
+        assert_eq!(sizes, ["512\u{a0}B", "2\u{a0}KiB", "12.5\u{a0}MiB"]);
     }
 }
