@@ -96,8 +96,8 @@ pub fn error(problem: &str) -> serde_json::Result<Vec<u8>> {
 pub fn trace(entry: &Entry<'_>, spans: &[Span], logs: &[LogRecord]) -> serde_json::Result<Vec<u8>> {
     let mut room = MOST;
     let all = spans.len() + logs.len();
-    let spans: Vec<Json> = spans.iter().filter_map(|item| fits(item, &mut room).then(|| span(item))).collect();
-    let logs: Vec<Json> = logs.iter().filter_map(|item| fits(item, &mut room).then(|| log(item))).collect();
+    let spans: Vec<Json> = spans.iter().filter(|item| fits(*item, &mut room)).map(span).collect();
+    let logs: Vec<Json> = logs.iter().filter(|item| fits(*item, &mut room)).map(log).collect();
     serde_json::to_vec(&json!({
         "summary": EntryJson::from(entry),
         "leftOut": all - spans.len() - logs.len(),

@@ -215,7 +215,7 @@ fn port_of(driver: &mut Child) -> u16 {
     let deadline = Instant::now() + START;
     loop {
         assert!(Instant::now() < deadline, "the driver did not start");
-        let line = lines.next().expect("chromedriver ended: is it there?").unwrap();
+        let line = lines.next().unwrap_or_else(|| panic!("chromedriver ended: is it there?")).unwrap();
         if let Some((_, port)) = line.split_once("successfully on port ") {
             // Whatever else it says is nobody's business; but its pipe must not break.
             std::thread::spawn(move || lines.for_each(drop));
