@@ -9,6 +9,7 @@ mod claims;
 pub mod config;
 pub mod departure;
 pub mod doctor;
+mod explain;
 mod http;
 mod inflight;
 pub mod install;

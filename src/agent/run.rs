@@ -10,6 +10,7 @@ use super::choice::Choice;
 use super::config::Settings;
 use super::config::repair::RepairSettings;
 use super::doctor::{self, Doctor, Findings, Place};
+use super::explain::{self, Explainer};
 use super::http::LookFirst;
 use super::inflight::InFlight;
 use super::install::{Installed, Installer, Lent};
@@ -119,7 +120,8 @@ impl Bound {
         let look = look_first(installed.as_ref(), socket.clone());
         running.serve_http(&mut tasks, metrics, health, &look, &socket);
         let findings = Findings::new(running.doctor(&lent, &aftercare, installed.as_ref()), look.clone());
-        let page = running.page(&settings, look, findings.clone()).merge(doctor::routes(findings));
+        let explained = running.explain(&settings, &backend, &aftercare);
+        let page = running.page(&settings, look, findings.clone()).merge(doctor::routes(findings)).merge(explained);
         let page_name = local.serve(page, &telemetry, &mut tasks, runtime.handle());
         tasks.spawn("socket's name", socket.clone().watch());
         tasks.spawn("log level", log.clone().watch());
@@ -193,6 +195,12 @@ impl Running {
             telemetry: self.telemetry.clone(),
             settings: lent.settings.describe(""),
         }
+    }
+
+    /// What is known of single pods.
+    fn explain(&self, settings: &Settings, backend: &Decision, aftercare: &Aftercare) -> Router {
+        let (cache, states) = (self.cache.clone(), aftercare.states());
+        explain::routes(Explainer::new(settings, backend.clone(), &self.telemetry, cache, states))
     }
 
     fn service(&self, client: Arc<ApiClient>, runtime: &Handle, backend: Decision, answered: Arc<Answered>) -> Service {

@@ -9,6 +9,7 @@ use crate::domain::request::{Backend, Bounds};
 use crate::domain::step::{ErrorType, Step};
 use crate::host::kernel::HostNamespaces;
 use crate::host::pod_netns::{PodNetns, Records};
+use crate::ops::examine::{Examined, examine};
 use crate::ops::repair::{Looked, Site, look};
 use crate::telemetry::agent_event::AgentEvent;
 use crate::telemetry::pipeline::Telemetry;
@@ -44,6 +45,11 @@ impl NodeSite {
     /// Looks at a pod's rules, in whatever backend they are.
     pub fn look(&self, pod: &PodFacts) -> Looked {
         look(pod, &self.site(Backend::Auto))
+    }
+
+    /// Looks at a pod's rules, and at those that it should have.
+    pub fn examine(&self, pod: &PodFacts) -> Examined {
+        examine(pod, &self.site(Backend::Auto))
     }
 
     fn site(&self, backend: Backend) -> Site<'_> {

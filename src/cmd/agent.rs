@@ -53,6 +53,7 @@ const FLAGS: &[Flag] = &[
         "none, fatal, error, warn, info or debug, or scope:level,...; scopes default, cni-agent, cni-plugin, all [info]",
     ),
     switch("log_as_json", "LOG_AS_JSON", "Log JSON lines"),
+    text("trace-url", "TRACE_URL", "Where a trace can be looked at: a URL with {trace_id} in it [none]"),
     switch("skip-install", "SKIP_INSTALL", "Install nothing on the node; only serve the plugin [false]"),
     text("mounted-cni-net-dir", "MOUNTED_CNI_NET_DIR", "The node's network configuration [/host/etc/cni/net.d]"),
     text("cni-bin-source-dir", "CNI_BIN_SOURCE_DIR", "Directory of the plugin to install [/opt/cni/bin]"),

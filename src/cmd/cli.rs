@@ -4,6 +4,8 @@ use super::agent::{self, AgentArgs};
 use super::demo;
 use super::demo::args::DemoArgs;
 use super::doctor::{self, DoctorArgs};
+use super::explain;
+use super::explain::args::ExplainArgs;
 use super::rules::{self, RulesArgs};
 use super::validate;
 use super::validate::flags::{ValidateArgs, is_other_log_flag};
@@ -28,11 +30,12 @@ const WRONG_USE: u8 = 2;
   istio-cni-otel demo
   istio-cni-otel agent --cni-agent-run-dir /var/run/istio-cni
   istio-cni-otel doctor
+  istio-cni-otel explain shop/web-0
   kubectl get pod web-0 -o yaml | istio-cni-otel rules --pod -
   istio-cni-otel completions bash > /etc/bash_completion.d/istio-cni-otel
 
 Started under the name install-cni it is the agent, with the flags of Istio's install-cni; as pilot-agent
-istio-iptables it is the validator."
+istio-iptables it is the validator; as kubectl-istio_cni in the PATH it is what kubectl istio-cni runs."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -43,6 +46,7 @@ struct Cli {
 enum Command {
     Agent(AgentArgs),
     Doctor(DoctorArgs),
+    Explain(ExplainArgs),
     Rules(RulesArgs),
     Demo(DemoArgs),
     Validate(ValidateArgs),
@@ -90,6 +94,24 @@ enum PilotCommand {
     IstioIptables(ValidateArgs),
 }
 
+/// What kubectl runs as `kubectl istio-cni`: the tools that ask a cluster.
+#[derive(Debug, Parser)]
+#[command(name = "kubectl istio-cni", bin_name = "kubectl istio-cni", version)]
+struct KubectlPlugin {
+    #[command(subcommand)]
+    command: KubectlCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum KubectlCommand {
+    Doctor(DoctorArgs),
+    Explain(ExplainArgs),
+    Rules(RulesArgs),
+    /// Print name and version.
+    #[command(name = "version")]
+    PrintVersion,
+}
+
 /// Runs what the arguments ask for; the first one is the name that we were started under.
 pub fn run(mut arguments: Vec<OsString>) -> ExitCode {
     let validates = validates(&arguments);
@@ -103,6 +125,12 @@ pub fn run(mut arguments: Vec<OsString>) -> ExitCode {
         }),
         "pilot-agent" => PilotAgent::try_parse_from(arguments).map(|given| match given.command {
             PilotCommand::IstioIptables(args) => Command::IstioIptables(args),
+        }),
+        "kubectl-istio_cni" => KubectlPlugin::try_parse_from(arguments).map(|given| match given.command {
+            KubectlCommand::Doctor(args) => Command::Doctor(args),
+            KubectlCommand::Explain(args) => Command::Explain(args),
+            KubectlCommand::Rules(args) => Command::Rules(args),
+            KubectlCommand::PrintVersion => Command::PrintVersion,
         }),
         _ => Cli::try_parse_from(arguments).map(|given| given.command),
     };
@@ -133,6 +161,10 @@ fn execute(command: Command) -> ExitCode {
         Command::Doctor(args) => {
             drop(stdout);
             return doctor::run(&args);
+        }
+        Command::Explain(args) => {
+            drop(stdout);
+            return explain::run(&args);
         }
         Command::Validate(args) => {
             drop(stdout);
@@ -195,6 +227,7 @@ mod tests {
         Cli::command().debug_assert();
         InstallCni::command().debug_assert();
         PilotAgent::command().debug_assert();
+        KubectlPlugin::command().debug_assert();
     }
 
     #[test]

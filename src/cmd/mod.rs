@@ -4,6 +4,7 @@ pub mod agent;
 pub mod cli;
 pub mod demo;
 pub mod doctor;
+pub mod explain;
 mod outbound;
 pub mod plugin;
 pub mod reach;

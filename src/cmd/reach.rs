@@ -66,7 +66,7 @@ impl Reach {
     pub fn new(args: &ReachArgs, lookup: &dyn Fn(&str) -> Option<String>) -> Reach {
         let source = args.source(lookup);
         Reach {
-            socket: args.run_dir(lookup).join(SOCKET),
+            socket: args.directory(lookup).join(SOCKET),
             client: source.as_ref().ok().map(|source| ApiClient::new(source.clone(), |_| {})),
             source,
             selector: args.agent_selector.clone(),

@@ -1,6 +1,7 @@
 //! Pure facts and decisions: what a pod is, whether it is redirected, with which rules, and what a
 //! step or an error is called. No I/O, no serialisation: `std` and `ipnet` only.
 
+pub mod advice;
 pub mod annotation;
 mod annotation_value;
 pub mod api_access;

@@ -3,6 +3,7 @@
 pub mod attempt;
 pub mod diagnose;
 pub mod enroll;
+pub mod examine;
 pub mod install;
 pub mod ports;
 pub mod repair;

@@ -71,7 +71,7 @@ pub fn look(pod: &PodFacts, site: &Site<'_>) -> Looked {
     }
 }
 
-fn find(story: &Story, pod: &PodFacts, site: &Site<'_>) -> Result<FoundNamespace, Failure> {
+pub(super) fn find(story: &Story, pod: &PodFacts, site: &Site<'_>) -> Result<FoundNamespace, Failure> {
     story.step(Step::RepairNetns, |open| {
         let found = site.pods.find(pod)?;
         open.set(keys::NETNS_SOURCE, found.source);
@@ -81,7 +81,7 @@ fn find(story: &Story, pod: &PodFacts, site: &Site<'_>) -> Result<FoundNamespace
 }
 
 /// The settings as the plugin reads them. Only a failure is a step: the first of those that follow.
-fn settings(
+pub(super) fn settings(
     story: &Story,
     pod: &PodFacts,
     found: &FoundNamespace,

@@ -7,6 +7,7 @@ pub mod cni;
 pub mod conflist;
 pub mod document;
 pub mod environment;
+pub mod explain;
 pub mod finding;
 pub mod kubeconfig;
 pub mod netconf;

@@ -72,6 +72,8 @@ pub struct Settings {
     pub outbound: Result<Outbound, OutboundError>,
     /// How many bytes of recent traces are remembered; 0: none.
     pub history: usize,
+    /// Where a person can look at a trace, with `{trace_id}` in it.
+    pub trace_url: Option<String>,
     /// Thresholds of the log.
     pub levels: LogLevels,
     /// Whether the log is JSON.
@@ -103,6 +105,7 @@ impl Settings {
             runtime_endpoint: runtime_endpoint(lookup)?,
             outbound: audit::outbound(lookup),
             history: size(lookup, "HISTORY_BYTES", DEFAULT_BYTES)?,
+            trace_url: trace_url(lookup)?,
             levels: LogLevels::read(&text(lookup, "LOG_OUTPUT_LEVEL", ""))?,
             log_json: boolean(lookup, "LOG_AS_JSON")?,
             without_effect: without_effect::without_effect(lookup),
@@ -134,6 +137,7 @@ impl Settings {
             ("EXCLUDE_NAMESPACES", self.exclude_namespaces.join(",")),
             ("REDIRECT_BACKEND", self.backend.name().to_owned()),
             ("HISTORY_BYTES", self.history.to_string()),
+            ("TRACE_URL", self.trace_url.clone().unwrap_or_default()),
             ("LOG_OUTPUT_LEVEL", format!("{},cni-plugin:{}", self.levels.agent.name(), self.levels.plugin.name())),
         ];
         settings.extend(self.audit.describe());
@@ -187,6 +191,28 @@ pub fn runtime_endpoint(lookup: Lookup<'_>) -> Result<Option<PathBuf>, SettingEr
         path if path.starts_with('/') => Ok(Some(PathBuf::from(path))),
         _ => Err(SettingError { key: KEY, value, allowed: "the absolute path of a unix socket, also after unix://" }),
     }
+}
+
+/// The place of the trace's id in a URL.
+const TRACE_ID: &str = "{trace_id}";
+
+fn trace_url(lookup: Lookup<'_>) -> Result<Option<String>, SettingError> {
+    let value = text(lookup, "TRACE_URL", "");
+    match value.trim() {
+        "" => Ok(None),
+        url if is_trace_url(url) => Ok(Some(url.to_owned())),
+        _ => Err(SettingError { key: "TRACE_URL", value, allowed: TRACE_URL_ALLOWED }),
+    }
+}
+
+/// What the template of a trace's URL may be.
+pub const TRACE_URL_ALLOWED: &str =
+    "an http or https URL with {trace_id} in it, such as http://jaeger/trace/{trace_id}";
+
+/// Whether it can be the template of a trace's URL.
+pub fn is_trace_url(url: &str) -> bool {
+    let web = url.starts_with("http://") || url.starts_with("https://");
+    web && url.len() <= 2048 && url.contains(TRACE_ID) && !url.contains(|c: char| c.is_control() || c.is_whitespace())
 }
 
 fn backend(lookup: Lookup<'_>) -> Result<Backend, SettingError> {

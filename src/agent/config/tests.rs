@@ -30,7 +30,7 @@ fn the_settings_are_described_by_their_names() {
         text,
         "CNI_AGENT_RUN_DIR=/var/run/istio-cni KUBERNETES_NODE_NAME=host-1 API_SERVER=https://10.0.0.1:6443 \
          KUBECONFIG=/k MONITORING_PORT=none HEALTH_PORT=8000 PAGE_ADDRESS=127.0.0.1:15015 POD_NAMESPACE= POD_NAME= EXCLUDE_NAMESPACES=a,b \
-         REDIRECT_BACKEND=auto HISTORY_BYTES=4194304 LOG_OUTPUT_LEVEL=info,cni-plugin:info AUDIT_INTERVAL=300s HOST_PROC=/p STARTUP_TRACES=meshed STARTUP_LIMIT=600s CNI_BIN_SOURCE_DIR=/opt/cni/bin \
+         REDIRECT_BACKEND=auto HISTORY_BYTES=4194304 TRACE_URL= LOG_OUTPUT_LEVEL=info,cni-plugin:info AUDIT_INTERVAL=300s HOST_PROC=/p STARTUP_TRACES=meshed STARTUP_LIMIT=600s CNI_BIN_SOURCE_DIR=/opt/cni/bin \
          CNI_BIN_TARGET_DIRS=/host/opt/cni/bin MOUNTED_CNI_NET_DIR=/host/etc/cni/net.d CHAINED_CNI_PLUGIN=true \
          CNI_CONF_NAME= ISTIO_OWNED_CNI_CONFIG_FILENAME= PLUGIN_KUBECONFIG=file KUBECONFIG_MODE=0600 REPAIR_MODE=none"
     );
@@ -149,5 +149,17 @@ fn sizes_are_bytes_with_the_units_of_kubernetes() {
             error.starts_with(&format!("HISTORY_BYTES={wrong:?} cannot be used: it takes bytes up to 1Gi")),
             "{error}"
         );
+    }
+}
+
+#[test]
+fn the_url_of_a_trace_has_a_place_for_its_id() {
+    let url = |value: &str| read(&[("TRACE_URL", value)]).map(|settings| settings.trace_url);
+    assert_eq!((url(""), read(&[]).unwrap().trace_url), (Ok(None), None));
+    let jaeger = "http://jaeger:16686/trace/{trace_id}";
+    assert_eq!(url(jaeger), Ok(Some(jaeger.to_owned())));
+    for wrong in ["jaeger/{trace_id}", "http://jaeger/trace", "javascript:alert('{trace_id}')", "http://a b/{trace_id}"]
+    {
+        assert!(url(wrong).unwrap_err().to_string().contains("with {trace_id} in it"), "{wrong}");
     }
 }

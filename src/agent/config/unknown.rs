@@ -81,6 +81,7 @@ const KNOWN: &[&str] = &[
     "STARTUP_TRACES",
     "STARTUP_LIMIT",
     "HISTORY_BYTES",
+    "TRACE_URL",
     "CNI_BIN_SOURCE_DIR",
     "CNI_BIN_TARGET_DIRS",
     "SKIP_INSTALL",

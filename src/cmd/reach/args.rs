@@ -14,7 +14,7 @@ const RUN_DIR: &str = "/var/run/istio-cni";
 pub struct ReachArgs {
     /// Directory of the agent's sockets, where this runs on its node or in its pod
     /// [env: CNI_AGENT_RUN_DIR=] [default: /var/run/istio-cni]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, alias = "run-dir", value_name = "DIR")]
     pub cni_agent_run_dir: Option<PathBuf>,
     /// Path of a kubeconfig [env: KUBECONFIG=] [default: ~/.kube/config, or the pod's service account]
     #[arg(long, value_name = "FILE")]
@@ -34,7 +34,7 @@ pub struct ReachArgs {
 }
 
 impl ReachArgs {
-    pub(super) fn run_dir(&self, lookup: &dyn Fn(&str) -> Option<String>) -> PathBuf {
+    pub(super) fn directory(&self, lookup: &dyn Fn(&str) -> Option<String>) -> PathBuf {
         let given = || lookup("CNI_AGENT_RUN_DIR").filter(|path| !path.is_empty()).map(PathBuf::from);
         self.cni_agent_run_dir.clone().or_else(given).unwrap_or_else(|| PathBuf::from(RUN_DIR))
     }
