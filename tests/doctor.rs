@@ -1,7 +1,7 @@
 //! `doctor`: each check on a real node directory or namespace where exactly that thing is broken, and where nothing is;
 //! on a node with a living agent, with a dead one, and with the container runtime that it asks.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "doctor/agent.rs"]
 mod agent;

@@ -6,12 +6,14 @@ use crate::support::runtime_node::LIST;
 use serde_json::json;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 #[test]
 fn a_node_on_which_all_is_well_has_no_findings_and_every_check_is_answered() {
     let scene = Scene::new();
+    let began = Instant::now();
     let findings = scene.doctor(&[]);
+    println!("a node took {:?}", began.elapsed());
     findings.fine();
     let checks: Vec<String> = findings.all().iter().map(|finding| text(&finding["check"]).to_owned()).collect();
     let wanted = [
