@@ -42,6 +42,18 @@ fn connections_that_say_nothing_keep_nobody_else_out() {
 }
 
 #[test]
+fn connections_that_are_over_leave_nothing_behind() {
+    let (node, api) = (Node::new(), Api::start());
+    let agent = Agent::start(&node, &api);
+    let probes = |count: usize| (0..count).for_each(|_| assert_eq!(agent.health("/healthz").0, 200));
+    probes(500);
+    let before = agent.resident();
+    probes(5000);
+    let more = agent.resident().saturating_sub(before);
+    assert!(more < 2048, "{more} KiB more after 5000 probes");
+}
+
+#[test]
 fn a_connection_that_says_nothing_is_ended() {
     let (node, api) = (Node::new(), Api::start());
     let agent = Agent::start(&node, &api);

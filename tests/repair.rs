@@ -234,8 +234,8 @@ fn an_agent_that_repairs_stops_without_waiting_for_work_that_is_not_there() {
 
 #[test]
 fn rules_that_vanish_before_the_next_validation_are_made_again() {
-    let world = World::new(&[broken(95)]);
-    let sandbox = Sandbox::new(95);
+    let world = World::new(&[broken(99)]);
+    let sandbox = Sandbox::new(99);
     let agent = world.start(&[REPAIR, ("AUDIT_INTERVAL", "1s")]);
     agent.wait_for_metric(&repaired("repair", "success"), 1.0);
     sandbox.without_rules();

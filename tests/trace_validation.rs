@@ -197,12 +197,21 @@ fn what_a_message_is_instead_of_ours_costs_its_details_only() {
     killed["metadata"]["uid"] = json!(uid(8));
     killed["metadata"]["name"] = json!("web-8");
     pods.push(killed);
+    // What is wrong about it quotes it.
+    let quoted = format!(r#"{{"istio_cni_validation":1,"attempts":"{0}","result":"{0}"}}"#, r"\u001b".repeat(600));
+    let mut hostile = with_status(pod(json!({})), 1, backing_off(), ended(126, 0, &quoted));
+    hostile["metadata"]["uid"] = json!(uid(9));
+    hostile["metadata"]["name"] = json!("web-9");
+    pods.push(hostile);
     let mut world = World::new(Speaks::Grpc, &pods);
     let agent = start(&mut world);
-    agent.wait_for_metric(FAILED, 8.0);
+    agent.wait_for_metric(FAILED, 9.0);
     agent.wait_for_metric(BROKE, 1.0);
     let told = world.told();
     assert!(told.story(&uid(8).replace('-', "")).contains("istio_cni.validation.result=failed"));
+    let hostile = told.story(&uid(9).replace('-', ""));
+    assert!(hostile.contains("its probes were not redirected (exit code 126); "), "{hostile}");
+    assert!(hostile.lines().all(|line| line.len() < 1000), "{hostile}");
     let stories: Vec<String> = (0..8).map(|n| told.story(&uid(n).replace('-', ""))).collect();
     same(&stories.concat().replace(&"x".repeat(200), "…"), STORIES);
 }

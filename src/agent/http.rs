@@ -124,9 +124,10 @@ pub async fn serve_on(listener: impl Accept, router: Router) -> io::Result<()> {
             continue;
         };
         while connections.try_join_next().is_some() {}
+        // A handle holds its task's memory, also when that has ended.
+        by_age.retain(|connection| !connection.is_finished());
         // What was told to end holds its descriptor until it has ended: only then is there room.
         while connections.len() >= CONNECTIONS {
-            by_age.retain(|connection| !connection.is_finished());
             by_age.pop_front().inspect(AbortHandle::abort);
             connections.join_next().await;
         }

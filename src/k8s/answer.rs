@@ -18,11 +18,13 @@ pub(super) async fn read<T: DeserializeOwned>(answer: Response<Body>) -> Result<
     serde_json::from_slice(&body).map_err(kube::Error::SerdeError)
 }
 
-/// What an error says of itself. A body that is no `Status` is the message; the header counts where the body names no
-/// pause.
+/// What an error says of itself. A body that is no `Status`, as a proxy's, is the message; the header counts where the
+/// body names no pause.
 fn refusal(code: u16, headers: &HeaderMap, body: &[u8]) -> Status {
+    // Every field of a `Status` may be missing, so any object of JSON would read as one.
+    let said = serde_json::from_slice::<Status>(body).ok().filter(|status| status.code != 0);
     let words = || Status::failure(String::from_utf8_lossy(body).trim(), "").with_code(code);
-    let mut status = serde_json::from_slice::<Status>(body).unwrap_or_else(|_| words());
+    let mut status = said.unwrap_or_else(words);
     let said = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     if let Some(seconds) = said {
         let details = status.details.get_or_insert_with(nothing);
@@ -56,6 +58,15 @@ mod tests {
         assert_eq!(refused(None, body).2, None);
         for none in ["soon", "-1", "", "99999999999"] {
             assert_eq!(refused(Some(none), body).2, None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_proxy_says_in_json_is_no_status() {
+        for body in
+            [r#"{"error": {"code": 429, "message": "slow down"}}"#, r#"{"message": "Unauthorized"}"#, "{}", "[]"]
+        {
+            assert_eq!(refused(Some("7"), body), (429, body.to_owned(), Some(7)));
         }
     }
 

@@ -27,8 +27,8 @@ struct Known {
 enum Settled {
     /// Its rules were programmed and read back at this time, so many times.
     Repaired { broken: Broken, at_ns: u64, times: u32 },
-    /// There is nothing more to be done about it.
-    Finished,
+    /// There is nothing more to be done about it, after so many repairs.
+    Finished { repairs: u32 },
 }
 
 /// What is to be done about a pod that is broken.
@@ -73,25 +73,22 @@ impl Memory {
         self.pods.get(uid).is_some_and(|known| known.settled.is_some())
     }
 
-    /// The pods that were repaired more than once.
+    /// The pods that were repaired more than once, also those that are given up now.
     pub fn in_vain(&self) -> Vec<String> {
-        let is_in_vain = |known: &Known| matches!(known.settled, Some(Settled::Repaired { times: 2.., .. }));
-        self.pods.iter().filter(|(_, known)| is_in_vain(known)).map(|(uid, _)| uid.clone()).collect()
+        self.pods.iter().filter(|(_, known)| known.repairs() > 1).map(|(uid, _)| uid.clone()).collect()
     }
 
     /// Its rules were read back at this time (nanoseconds since the epoch).
     pub fn repaired(&mut self, uid: &str, broken: Broken, at_ns: u64) {
         let known = self.known(uid);
-        let times = match &known.settled {
-            Some(Settled::Repaired { times, .. }) => times + 1,
-            _ => 1,
-        };
+        let times = known.repairs() + 1;
         *known = Known { settled: Some(Settled::Repaired { broken, at_ns, times }), ..Known::default() };
     }
 
     /// There is nothing more to be done about it.
     pub fn finished(&mut self, uid: &str) {
-        *self.known(uid) = Known { settled: Some(Settled::Finished), ..Known::default() };
+        let known = self.known(uid);
+        *known = Known { settled: Some(Settled::Finished { repairs: known.repairs() }), ..Known::default() };
     }
 
     /// An attempt failed. The number of it if there is to be another one; None if it was the last.
@@ -120,6 +117,17 @@ impl Memory {
 
     fn known(&mut self, uid: &str) -> &mut Known {
         self.pods.entry(uid.to_owned()).or_default()
+    }
+}
+
+impl Known {
+    /// How often its rules were made again.
+    fn repairs(&self) -> u32 {
+        match &self.settled {
+            Some(Settled::Repaired { times, .. }) => *times,
+            Some(Settled::Finished { repairs }) => *repairs,
+            None => 0,
+        }
     }
 }
 
@@ -160,6 +168,7 @@ mod tests {
         let mut memory = Memory::new(5);
         memory.repaired("u", run(1), 15);
         assert_eq!(memory.next("u", &run(1)), Next::Settled, "the same run, seen again");
+        assert!(memory.in_vain().is_empty(), "once is no sign of trouble");
         assert!(memory.is_repaired("u", &run(1)) && !memory.is_repaired("u", &run(2)));
         assert!(!memory.is_repaired("another", &run(1)));
         for times in 1..MOST_REPAIRS {
@@ -174,6 +183,7 @@ mod tests {
         assert_eq!(memory.next("u", &last), Next::GiveUp { number: 2, in_vain: MOST_REPAIRS }, "nothing came of it");
         memory.finished("u");
         assert_eq!(memory.next("u", &run(MOST_REPAIRS + 2)), Next::Settled, "it was told once");
+        assert_eq!(memory.in_vain(), ["u"], "giving it up does not mend it");
     }
 
     #[test]

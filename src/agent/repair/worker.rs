@@ -50,6 +50,9 @@ impl Repair {
         if (self.hands.superseded)() {
             let (namespace, name) = (key.namespace.clone(), key.name.clone());
             self.telemetry.event(AgentEvent::RepairSuperseded { namespace, name });
+            let mut state = self.found.lock();
+            state.brake.release(&key.uid);
+            self.tell_held(&state);
             return After::Done;
         }
         let known = self.cache.named(&key.namespace, &key.name).filter(|pod| pod.uid == key.uid);

@@ -91,8 +91,8 @@ fn listener(container: String, remembered: Arc<Mutex<Remembered>>, tell: Unbound
                 let untold = runs(pod, &container).iter().map(untold).fold(false, |any, this| any | this);
                 untold.then(|| News::Ended(pod.clone()))
             }
-            Seen::Gone(pod) if runs(pod, &container).is_empty() => None,
-            Seen::Gone(pod) => Some(News::Gone(pod.uid.clone())),
+            // Its last state may show no run any more.
+            Seen::Gone(pod) => lock(&remembered).has(&pod.uid).then(|| News::Gone(pod.uid.clone())),
             Seen::All => Some(News::All),
         };
         if let Some(news) = news {

@@ -51,6 +51,11 @@ impl Remembered {
         }
     }
 
+    /// Whether there is anything to forget of this pod.
+    pub fn has(&self, uid: &str) -> bool {
+        self.pods.contains_key(uid)
+    }
+
     /// Whether a run was told.
     #[cfg(test)]
     fn knows(&self, uid: &str, run: SpanId) -> bool {

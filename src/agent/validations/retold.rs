@@ -95,8 +95,14 @@ fn unexplained(run: &Run<'_>, error: &TerminationError) -> String {
     match error {
         TerminationError::NotOurs if run.ended.message.trim().is_empty() => what,
         TerminationError::NotOurs => format!("{what}; its last words: {}", one_line(&run.ended.message)),
-        error => format!("{what}; {error}"),
+        error => format!("{what}; {}", beginning(&error.to_string())),
     }
+}
+
+/// The beginning of a text: an error may quote a message of any length.
+fn beginning(text: &str) -> String {
+    let cut = text.char_indices().nth(SHOWN).map(|(at, _)| at);
+    cut.map_or_else(|| text.to_owned(), |at| format!("{}…", &text[..at]))
 }
 
 /// The end of a text on one line.

@@ -17,7 +17,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// How long the agent may take to export what it knows already.
-pub const EXPORT: Duration = Duration::from_secs(5);
+pub const EXPORT: Duration = Duration::from_secs(20);
 
 /// A meshed pod: its ADD.
 pub async fn add(out: &mut Out, stage: &Stage, actor: &Actor) -> Result<()> {
