@@ -297,6 +297,25 @@ fn a_pod_that_is_deleted_or_vanishes_before_it_is_ready_is_told_without_events_w
 }
 
 #[test]
+fn a_pod_is_not_late_because_nothing_is_heard_of_it() {
+    let mut world = World::new(Speaks::Grpc, &[]);
+    start(&mut world, &[("STARTUP_LIMIT", "2s")]);
+    world.api.put(&begun());
+    // Then it has heard of the pod.
+    world.agent.as_ref().unwrap().wait_for_metric(r#"istio_cni_validations_total{result="passed"}"#, 1.0);
+    ["watch", "list"].iter().for_each(|verb| world.api.fail(verb, Some(Fault::Status(500))));
+    world.api.end_watches(false);
+    let asked = world.api.count("watch");
+    // The pauses between them add up to more than the limit.
+    world.api.wait_for("watch", asked + 6);
+    world.api.put(&ready(begun()));
+    ["watch", "list"].iter().for_each(|verb| world.api.fail(verb, None));
+    let agent = world.agent.as_ref().unwrap();
+    agent.wait_for_metric(READY, 1.0);
+    assert_eq!(agent.metric(LATE), None);
+}
+
+#[test]
 fn whose_starts_are_told_a_setting_says() {
     let mut plain = ready(begun());
     plain["metadata"]["annotations"] = json!({});

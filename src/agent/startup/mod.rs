@@ -34,6 +34,9 @@ use tokio::time::{Instant, sleep_until};
 /// and pods that start together are written down together.
 const SETTLE: Duration = Duration::from_secs(1);
 
+/// How long is waited before a pod is late while the API server is away.
+const BLIND: Duration = Duration::from_secs(5);
+
 /// Tells how pods started.
 pub struct Startups {
     book: Arc<Mutex<Book>>,
@@ -133,6 +136,11 @@ impl Startups {
         while let Some(due) = self.schedule.due(Instant::now(), || self.asking.has_room()) {
             let (pod, outcome) = match due {
                 Due::Over(pod, outcome) => (pod, outcome),
+                // A pod of which nothing is heard may be ready by now.
+                Due::Late(pod) if !self.cache.is_live() => {
+                    self.schedule.put(Instant::now() + BLIND, Due::Late(pod));
+                    continue;
+                }
                 Due::Late(pod) => {
                     // It may have come to its end in time, or be gone.
                     let Some(pod) = self.cache.named(&pod.namespace, &pod.name).filter(|now| now.uid == pod.uid) else {
