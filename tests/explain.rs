@@ -291,6 +291,50 @@ fn a_pod_that_is_gone_is_remembered_and_told_from_its_successor() {
 }
 
 #[test]
+fn the_timeline_of_a_start_is_what_the_pods_object_says_until_it_is_told() {
+    let condition = |kind: &str, at: &str| json!({"type": kind, "status": "True", "lastTransitionTime": at});
+    let mut pod = web_0();
+    pod["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+    pod["status"]["startTime"] = json!("2026-01-01T00:00:01Z");
+    pod["status"]["conditions"] = json!([condition("PodScheduled", "2026-01-01T00:00:01Z")]);
+    let (world, sandbox) = (World::new(&[pod.clone()]), sandbox());
+    let _agent = world.start(&[("STARTUP_TRACES", "all")]);
+    world.node.call("ADD", &sandbox.path()).result();
+    let said = once(&world, "a whole call", |said| said["calls"][0]["outcome"] == "enrolled");
+    let timeline = said["timeline"].as_array().unwrap();
+    let told: Vec<&str> = timeline.iter().map(|entry| entry["what"].as_str().unwrap()).collect();
+    assert!(
+        told.contains(&"pod.startup") && told.contains(&"pod.schedule") && told.contains(&"cni.add"),
+        "{timeline:#?}"
+    );
+    let startup = &timeline[0];
+    assert_eq!(
+        (&startup["what"], &startup["at"], &startup["outcome"]),
+        (&json!("pod.startup"), &json!("2026-01-01T00:00:00Z"), &json!("unfinished"))
+    );
+    assert_eq!(said["notes"], json!([]));
+
+    // An object from the future: the API server's clock is ahead of the node's.
+    pod["metadata"]["creationTimestamp"] = json!("2126-01-01T00:00:00Z");
+    world.api.put(&pod);
+    let said = once(&world, "a note about clocks", |said| said["notes"] != json!([]));
+    assert!(
+        said["notes"][0].as_str().unwrap().starts_with("the clocks of the API server and the node differ"),
+        "{}",
+        said["notes"]
+    );
+}
+
+#[test]
+fn an_api_server_that_hangs_is_not_waited_for_for_ever() {
+    let world = World::new(&[web_0()]);
+    world.api.fail("get", Some(Fault::Silence));
+    let ran = from_elsewhere(&world, &["shop/web-0"]);
+    assert_eq!(ran.status, 2);
+    assert!(ran.err.contains("the API server did not answer within 15"), "{}", ran.err);
+}
+
+#[test]
 fn from_elsewhere_the_agent_of_the_pods_node_is_asked() {
     let (world, proc, sandbox) = (World::new(&[web_0()]), Proc::new(), sandbox());
     let mut agent = world.start(&[PAGE, ("HOST_PROC", proc.path().to_str().unwrap())]);

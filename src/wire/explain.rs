@@ -267,7 +267,7 @@ mod tests {
         assert_eq!((read.version, read.pod.name.as_str()), (2, "web-0"));
         assert_eq!(read.calls, []);
         assert_eq!(decode(&encode(&read).unwrap()).unwrap(), read);
-        assert!(decode(b"[]").is_err());
+        assert!(decode(b"\"hello\"").is_err());
     }
 
     #[test]
