@@ -11,6 +11,8 @@ mod bundle;
 mod cluster;
 #[path = "support/cni_tools.rs"]
 mod cni_tools;
+#[path = "doctor/crio.rs"]
+mod crio;
 #[path = "doctor/files.rs"]
 mod files;
 #[path = "repair/node.rs"]

@@ -218,7 +218,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), BinariesError> {
 
 /// Lets the kernel drop what it keeps of the file's content: it would count as the agent's memory, and is read again
 /// only when the file changes. What a running plugin uses stays.
-fn forget(file: &File) {
+pub(super) fn forget(file: &File) {
     // It is only advice.
     let _ = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
 }

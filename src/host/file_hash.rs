@@ -1,5 +1,6 @@
 //! The SHA-256 of a file, by which people compare what is on a node with what an image has.
 
+use super::binaries::forget;
 use ring::digest::{Context, SHA256};
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,7 +12,14 @@ const PIECE: usize = 64 << 10;
 
 /// The hash in hexadecimal.
 pub fn sha256(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?.take(LARGEST);
+    let file = File::open(path)?;
+    let hashed = hash(&file);
+    forget(&file);
+    hashed
+}
+
+fn hash(file: &File) -> io::Result<String> {
+    let mut file = file.take(LARGEST);
     let (mut context, mut piece) = (Context::new(&SHA256), vec![0; PIECE]);
     loop {
         match file.read(&mut piece)? {

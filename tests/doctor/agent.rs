@@ -162,8 +162,7 @@ fn an_agent_of_another_version_is_named() {
 #[test]
 fn whoever_undoes_the_entry_of_a_living_agent_is_found() {
     let mut scene = Scene::bare();
-    let mut agent = scene.start(&[]);
-    agent.wait_for("ms after the start");
+    let agent = scene.start(&[]);
     scene.runtime.layout.write(LIST, crate::support::layout::PRIMARY);
     agent.wait_for_metric("istio_cni_config_reverts_total", 1.0);
     scene.agent = Some(agent);

@@ -1,6 +1,7 @@
 //! Whether the container runtime reads the directory that is written: asked of a real containerd, and read from files.
 
 use crate::cni_tools::Containerd;
+use crate::crio::CriO;
 use crate::scene::{Scene, text};
 use crate::support::other_users_for;
 use crate::support::runtime_node::LIST;
@@ -104,4 +105,26 @@ fn a_container_that_does_not_see_the_node_does_not_take_its_own_root_for_it() {
     let findings = scene.doctor_with(&[], &in_pod);
     assert_eq!(findings.of("runtime.directory")["status"], "unknown", "{findings:#?}");
     findings.fine();
+}
+
+#[test]
+fn cri_o_is_found_at_its_socket_and_its_directories_in_its_files() {
+    let scene = Scene::new();
+    fs::remove_file(scene.root("etc/containerd/config.toml")).unwrap();
+    fs::create_dir_all(scene.root("etc/crio/crio.conf.d")).unwrap();
+    fs::create_dir_all(scene.root("run/crio")).unwrap();
+    fs::write(scene.root("etc/crio/crio.conf"), "[crio.network]\nplugin_dirs = [\"/opt/cni/bin\"]\n").unwrap();
+    let socket = scene.root("run/crio/crio.sock");
+    let crio = CriO::start(&socket, None);
+    let findings = scene.doctor(&[]);
+    findings.fine();
+    assert_eq!(findings.of("runtime.directory")["what"], "cri-o 1.33.0 reads the directories that are written");
+    fs::write(scene.root("etc/crio/crio.conf.d/10-net.conf"), "[crio.network]\nnetwork_dir = \"/etc/other\"\n")
+        .unwrap();
+    scene.doctor(&[]).only("runtime.directory", "problem", "/etc/other");
+    fs::remove_file(scene.root("etc/crio/crio.conf.d/10-net.conf")).unwrap();
+    drop(crio);
+    fs::remove_file(&socket).unwrap();
+    let _crio = CriO::start(&socket, Some("No CNI configuration file in /etc/cni/net.d/"));
+    scene.doctor(&[]).only("runtime.directory", "problem", "No CNI configuration file");
 }

@@ -38,9 +38,7 @@ impl Scene {
     /// A node with the plugin installed, and a dead agent.
     pub fn installed() -> Scene {
         let scene = Scene::bare();
-        let mut agent = scene.start(&[]);
-        agent.wait_for("ms after the start");
-        agent.kill();
+        scene.start(&[]).kill();
         scene
     }
 
@@ -59,13 +57,13 @@ impl Scene {
         Scene { runtime, agent: None, host }
     }
 
-    /// Starts an agent with these settings besides, and waits until it knows its pods.
+    /// Starts an agent with these settings besides, and waits until it is ready.
     pub fn start(&self, more: &[(&str, &str)]) -> Agent {
         let proc = self.proc();
         let mut settings = vec![("HOST_PROC", proc.as_str())];
         settings.extend(more);
         let mut agent = self.runtime.start(&settings);
-        agent.wait_for("watch of pods in sync");
+        agent.wait_for("ms after the start");
         agent
     }
 

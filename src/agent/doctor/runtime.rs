@@ -76,6 +76,10 @@ fn compare(place: &Place, view: &RuntimeView) -> Finding {
             let what = format!("{name} does not say which directory of network configuration it reads");
             return Finding::unknown(CHECK, what, "look into its configuration");
         }
+        None if place.sees_node => {
+            let what = format!("{}, which {name} is to read, is not there", place.net_dir.display());
+            return said(Finding::unknown(CHECK, what, "see network.valid"));
+        }
         None => {
             let what = format!(
                 "whether {name} reads the directory that is written is not known: its root directory cannot be seen"

@@ -33,6 +33,9 @@ pub struct DoctorArgs {
     /// Look at all nodes of the cluster, through the API server
     #[arg(long, conflicts_with_all = ["cni_agent_run_dir", "cni_net_dir", "cni_bin_dir", "runtime_endpoint"])]
     pub cluster: bool,
+    /// Where the runbooks are, before a runbook's name
+    #[arg(long, value_name = "URL", default_value = crate::domain::finding::RUNBOOKS)]
+    pub runbooks: String,
     #[command(flatten)]
     pub reach: ReachArgs,
     /// The directory of network configuration [default: MOUNTED_CNI_NET_DIR, else /etc/cni/net.d]
@@ -44,9 +47,6 @@ pub struct DoctorArgs {
     /// The container runtime's socket [default: CONTAINER_RUNTIME_ENDPOINT, else the known ones]
     #[arg(long, value_name = "SOCKET", help_heading = "This node")]
     pub runtime_endpoint: Option<String>,
-    /// Where the runbooks are, before a runbook's name
-    #[arg(long, value_name = "URL", help_heading = "Options", default_value = crate::domain::finding::RUNBOOKS)]
-    pub runbooks: String,
 }
 
 /// How findings are printed.
