@@ -69,6 +69,33 @@ fn it_shows_what_happened_and_one_trace_as_a_waterfall() {
 }
 
 #[test]
+fn what_is_too_short_for_the_scale_has_one_of_its_own() {
+    let scene = Scene::start(&[]);
+    let told = Told { trace: TraceId([3; 16]), pod: ("shop", "web-0"), began_ns: now_ns() };
+    let start = told.span(1, 9, "pod.startup", 0, 10_000_000);
+    let add = told.span(2, 1, "cni.add", 1_000_000, 1_004_000);
+    let steps =
+        [told.span(3, 2, "rules.apply", 1_000_500, 1_002_500), told.span(4, 2, "rules.verify", 1_002_500, 1_004_000)];
+    scene.tell([start, add].into_iter().chain(steps).collect(), Vec::new());
+    let id = told.trace.to_hex();
+    scene.wait_for_trace(&id, "pod.startup");
+    let browser = Browser::start(DESK);
+    browser.open(&scene.url(&format!("/traces/{id}")));
+    assert!(browser.text(".inset").contains("enlarged 2\u{202f}500 times"), "{}", browser.text(".inset"));
+    let wide = "[...document.querySelectorAll('.inset .took')].map(it => Math.round(100 * it.getBBox().width / it.parentNode.clientWidth))";
+    let wide: Vec<u32> = serde_json::from_value(browser.value(wide)).unwrap();
+    assert!(matches!(wide[..], [49..=51, 37..=38]), "percent of the inner scale: {wide:?}");
+    // And a page of its own.
+    browser.click("#s-0202020202020202 summary");
+    browser.click("#s-0202020202020202 .inside p a");
+    assert_eq!(browser.url(), scene.url(&format!("/traces/{id}?span=0202020202020202")));
+    assert_eq!((browser.count(".span"), browser.count(".inset")), (3, 0));
+    browser.click(".crumbs a:last-child");
+    assert_eq!(browser.count(".span"), 4);
+    nothing_complained(&browser);
+}
+
+#[test]
 fn it_filters_as_one_types_and_the_address_says_so() {
     let mut scene = Scene::start(&[]);
     let good = scene.add("web-0", 1, json!({}));

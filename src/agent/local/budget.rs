@@ -70,3 +70,52 @@ fn busy() -> Response {
     let again = [(header::RETRY_AFTER, "2")];
     (StatusCode::SERVICE_UNAVAILABLE, again, "too many are asking at once; try again in a moment\n").into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use hyper::service::Service;
+    use hyper_util::service::TowerToHyperService;
+    use tokio::runtime::Builder;
+
+    const MIB: usize = 1 << 20;
+
+    /// Answers of a MiB, or of more than all may have together.
+    fn routes() -> TowerToHyperService<Router> {
+        let routes = Router::new().route("/", get(|| async { vec![0_u8; MIB] }));
+        TowerToHyperService::new(bound(routes.route("/endless", get(|| async { vec![0_u8; 5 * MIB] }))))
+    }
+
+    async fn ask(routes: &TowerToHyperService<Router>, path: &str) -> Response {
+        routes.call(Request::builder().uri(path).body(Body::empty()).unwrap()).await.unwrap()
+    }
+
+    #[test]
+    fn what_nobody_reads_takes_room_until_its_last_byte_is_gone() {
+        Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+            let routes = routes();
+            let mut unread = Vec::new();
+            for _ in 0..4 {
+                unread.push(ask(&routes, "/").await);
+            }
+            assert!(unread.iter().all(|answer| answer.status() == 200));
+            let refused = ask(&routes, "/").await;
+            assert_eq!(
+                (refused.status(), &refused.headers()["retry-after"]),
+                (StatusCode::SERVICE_UNAVAILABLE, &"2".parse().unwrap())
+            );
+            // The answer has left us, but its bytes still wait for the connection.
+            let bytes = to_bytes(unread.pop().unwrap().into_body(), MIB).await.unwrap();
+            assert_eq!(ask(&routes, "/").await.status(), 503);
+            drop(bytes);
+            assert_eq!(ask(&routes, "/").await.status(), 200);
+        });
+    }
+
+    #[test]
+    fn an_answer_that_would_never_find_room_is_refused_at_once() {
+        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+        assert_eq!(runtime.block_on(async { ask(&routes(), "/endless").await.status() }), 500);
+    }
+}

@@ -3,10 +3,12 @@
 use super::Page;
 use super::layout::{document, pill};
 use super::overview::{verdict, word};
+use super::question::encoded;
 use super::tree::{branch, strays, trees};
 use super::waterfall::{Paper, logs, waterfall};
 use super::words::{clock, count, day, duration, hex, instant, number, shown};
 use crate::domain::identity::{SpanId, TraceId};
+use crate::domain::pod::PodRef;
 use crate::telemetry::history::{Summary, Trace};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -70,7 +72,21 @@ fn content(trace: &Trace, zoom: Option<SpanId>, known: &dyn Fn(TraceId) -> bool)
                 p class="note" { (count(paper.left_out(), "item")) " found no room on this page: all of them are in the JSON." }
             }
         }
+        @if let Some(pod) = trace.summary.pod.as_ref().filter(|pod| !pod.name.is_empty()) { (explained(pod)) }
         p class="after" { "As OTLP in JSON, for tools: " a href={ "/api/v1/traces/" (id) } { "/api/v1/traces/" (id) } }
+    }
+}
+
+/// Where it is said why, and what to do.
+fn explained(pod: &PodRef) -> Markup {
+    let name = shown(&format!("{}/{}", pod.namespace, pod.name), TITLE);
+    let by_uid = pod.uid.as_deref().filter(|uid| !uid.is_empty()).map(|uid| format!("uid={}", encoded(uid)));
+    let asked = by_uid.unwrap_or_else(|| format!("pod={}", encoded(&name)));
+    html! {
+        p class="after" {
+            "What was decided and why, with the rules as they are now: " code { "istio-cni-otel explain " (name) } ", or "
+            a href={ "/api/v1/explain?" (asked) } { "as JSON" }
+        }
     }
 }
 
