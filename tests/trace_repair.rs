@@ -81,7 +81,7 @@ fn a_repair_is_told_in_the_pods_trace_with_its_steps_and_the_installation_in_for
         &told.story(&trace(5001)),
         &format!(
             r#"
-pod.init istio-validation (agent) container.id=containerd://1 error.type=validation_failed istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
+pod.init istio-validation (agent) container.id=containerd://1 error.type=validation_failed istio_cni.time.precision=second istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
   ! its probes were not redirected (exit code 126)
 repair.pod (agent) istio_cni.repair.attempt=1 istio_cni.repair.cause=init container istio-validation ended with exit code 126 (Error), restarts: 1 istio_cni.repair.mode=repair istio_cni.repair.result=success
   {link}
@@ -116,7 +116,7 @@ fn a_deletion_that_fails_first_is_two_attempts_in_the_pods_trace() {
     same(
         &told.story(&trace(5002)),
         r#"
-pod.init istio-validation (agent) container.id=containerd://1 error.type=validation_failed istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
+pod.init istio-validation (agent) container.id=containerd://1 error.type=validation_failed istio_cni.time.precision=second istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
   ! its probes were not redirected (exit code 126)
 repair.pod (agent) error.type=api_error istio_cni.repair.attempt=1 istio_cni.repair.cause=init container istio-validation ended with exit code 126 (Error), restarts: 1 istio_cni.repair.mode=delete istio_cni.repair.result=fail
   ! the API server answered with status 500: the stand-in says 500; check its health and its log
@@ -156,7 +156,7 @@ fn a_pod_that_the_limit_holds_back_finds_that_in_its_trace() {
         &told.story(&trace(number)),
         &format!(
             r#"
-pod.init istio-validation (agent) container.id=containerd://1 error.type=validation_failed istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
+pod.init istio-validation (agent) container.id=containerd://1 error.type=validation_failed istio_cni.time.precision=second istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
   ! its probes were not redirected (exit code 126)
 repair.pod (agent) error.type=repair_limit istio_cni.repair.attempt=1 istio_cni.repair.cause=init container istio-validation ended with exit code 126 (Error), restarts: 1 istio_cni.repair.mode=delete istio_cni.repair.result=skip
   ! the limit of 1 deletions per minute (REPAIR_LIMIT_PER_MINUTE) is reached: it is deleted when there is room again; look at the installation on this node, so many pods do not break otherwise
@@ -242,7 +242,7 @@ cni.add (plugin) container.id=cafe error.type=pod_not_found istio_cni.command=ad
   agent.call (plugin) istio_cni.agent.presence=answered istio_cni.reason=pod_not_found
     pod.lookup (agent) error.type=pod_not_found istio_cni.pod.attempts=3 istio_cni.pod.source=api
       ! THE ERROR
-pod.init istio-validation (agent) container.id=containerd://first error.type=redirect_missing istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
+pod.init istio-validation (agent) container.id=containerd://first error.type=redirect_missing istio_cni.time.precision=second istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
   ! validation timeout
   validate (agent) error.type=redirect_missing
     ! validation timeout
@@ -255,7 +255,7 @@ repair.pod (agent) istio_cni.repair.attempt=1 istio_cni.repair.cause=init contai
   rules.build (agent) istio_cni.rules.count=20 istio_cni.rules.ipv6=false
   rules.apply (agent) istio_cni.rules.backend=nftables istio_cni.rules.changed=true
   rules.verify (agent) istio_cni.rules.backend=nftables istio_cni.rules.differences=0
-pod.init istio-validation (agent) container.id=containerd://second istio_cni.validation.result=passed k8s.container.name=istio-validation k8s.container.restart_count=1 process.exit.code=0
+pod.init istio-validation (agent) container.id=containerd://second istio_cni.time.precision=second istio_cni.validation.result=passed k8s.container.name=istio-validation k8s.container.restart_count=1 process.exit.code=0
   validate (agent)
     validate.listen (agent)
     validate.connect (agent) istio_cni.validation.attempts=1 network.type=ipv4

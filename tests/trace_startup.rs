@@ -1,7 +1,7 @@
 //! How pods start, in their traces: told by the real agent from what the API server says, as a collector
 //! gets it over the wire.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests assert by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests assert by panicking")]
 
 #[path = "support/otlp.rs"]
 mod otlp;

@@ -79,14 +79,14 @@ fn backing_off() -> Value {
 }
 
 const STORY: &str = r#"
-pod.init istio-validation (agent) container.id=containerd://run-0 error.type=redirect_missing istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
+pod.init istio-validation (agent) container.id=containerd://run-0 error.type=redirect_missing istio_cni.time.precision=second istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
   ! validation timeout
   validate (agent) error.type=redirect_missing
     ! validation timeout
     validate.listen (agent)
     validate.connect (agent) error.type=redirect_missing istio_cni.validation.attempts=3 network.type=ipv4
       ! validation timeout
-pod.init istio-validation (agent) container.id=containerd://run-10 istio_cni.validation.result=passed k8s.container.name=istio-validation k8s.container.restart_count=1 process.exit.code=0
+pod.init istio-validation (agent) container.id=containerd://run-10 istio_cni.time.precision=second istio_cni.validation.result=passed k8s.container.name=istio-validation k8s.container.restart_count=1 process.exit.code=0
   validate (agent)
     validate.listen (agent)
     validate.connect (agent) istio_cni.validation.attempts=3 network.type=ipv4
@@ -100,42 +100,42 @@ info istio_cni.validation.passed (agent, pod.init istio-validation) container.id
 "#;
 
 const STORIES: &str = r#"
-pod.init istio-validation (agent) container.id=containerd://run-0 error.type=validation_failed istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
+pod.init istio-validation (agent) container.id=containerd://run-0 error.type=validation_failed istio_cni.time.precision=second istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
   ! its probes were not redirected (exit code 126)
 --
 error istio_cni.validation.failed (agent, pod.init istio-validation) container.id=containerd://run-0 istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126 | istio-validation of pod shop/web-0 failed, as in a pod that was set up before the node was ready: its probes were not redirected (exit code 126)
 -- web-0 shop 11111111-2222-4333-8444-000000000000
-pod.init istio-validation (agent) container.id=containerd://run-0 error.type=validation_failed istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
+pod.init istio-validation (agent) container.id=containerd://run-0 error.type=validation_failed istio_cni.time.precision=second istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
   ! its probes were not redirected (exit code 126); its last words: 2026-11-22T10:00:05Z error iptables validation failed; workload is not ready for Istio.  [31m
 --
 error istio_cni.validation.failed (agent, pod.init istio-validation) container.id=containerd://run-0 istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126 | istio-validation of pod shop/web-1 failed, as in a pod that was set up before the node was ready: its probes were not redirected (exit code 126); its last words: 2026-11-22T10:00:05Z error iptables validation failed; workload is not ready for Istio.  [31m
 -- web-1 shop 11111111-2222-4333-8444-000000000001
-pod.init istio-validation (agent) container.id=containerd://run-0 error.type=validation_failed istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
+pod.init istio-validation (agent) container.id=containerd://run-0 error.type=validation_failed istio_cni.time.precision=second istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
   ! its probes were not redirected (exit code 126); its last words: ……xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
 --
 error istio_cni.validation.failed (agent, pod.init istio-validation) container.id=containerd://run-0 istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126 | istio-validation of pod shop/web-2 failed, as in a pod that was set up before the node was ready: its probes were not redirected (exit code 126); its last words: …xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
 -- web-2 shop 11111111-2222-4333-8444-000000000002
-pod.init istio-validation (agent) container.id=containerd://run-0 error.type=validation_failed istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
+pod.init istio-validation (agent) container.id=containerd://run-0 error.type=validation_failed istio_cni.time.precision=second istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
   ! its probes were not redirected (exit code 126); the termination message is no whole JSON object of the format: key must be a string at line 1 column 27
 --
 error istio_cni.validation.failed (agent, pod.init istio-validation) container.id=containerd://run-0 istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126 | istio-validation of pod shop/web-3 failed, as in a pod that was set up before the node was ready: its probes were not redirected (exit code 126); the termination message is no whole JSON object of the format: key must be a string at line 1 column 27
 -- web-3 shop 11111111-2222-4333-8444-000000000003
-pod.init istio-validation (agent) container.id=containerd://run-0 error.type=validation_failed istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
+pod.init istio-validation (agent) container.id=containerd://run-0 error.type=validation_failed istio_cni.time.precision=second istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
   ! its probes were not redirected (exit code 126); the termination message is of version 99, and this agent reads version 1: update the agent
 --
 error istio_cni.validation.failed (agent, pod.init istio-validation) container.id=containerd://run-0 istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126 | istio-validation of pod shop/web-4 failed, as in a pod that was set up before the node was ready: its probes were not redirected (exit code 126); the termination message is of version 99, and this agent reads version 1: update the agent
 -- web-4 shop 11111111-2222-4333-8444-000000000004
-pod.init istio-validation (agent) container.id=containerd://run-0 error.type=validation_failed istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
+pod.init istio-validation (agent) container.id=containerd://run-0 error.type=validation_failed istio_cni.time.precision=second istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
   ! its probes were not redirected (exit code 126); the termination message has a wrong time
 --
 error istio_cni.validation.failed (agent, pod.init istio-validation) container.id=containerd://run-0 istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126 | istio-validation of pod shop/web-5 failed, as in a pod that was set up before the node was ready: its probes were not redirected (exit code 126); the termination message has a wrong time
 -- web-5 shop 11111111-2222-4333-8444-000000000005
-pod.init istio-validation (agent) container.id=containerd://run-0 error.type=redirect_missing istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
+pod.init istio-validation (agent) container.id=containerd://run-0 error.type=redirect_missing istio_cni.time.precision=second istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126
   ! validation timeout
 --
 error istio_cni.validation.failed (agent, pod.init istio-validation) container.id=containerd://run-0 istio_cni.validation.result=failed k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=126 | istio-validation of pod shop/web-6 failed, as in a pod that was set up before the node was ready: validation timeout
 -- web-6 shop 11111111-2222-4333-8444-000000000006
-pod.init istio-validation (agent) container.id=containerd://run-0 error.type=internal istio_cni.validation.result=broke k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=137
+pod.init istio-validation (agent) container.id=containerd://run-0 error.type=internal istio_cni.time.precision=second istio_cni.validation.result=broke k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=137
   ! it ended with exit code 137 (Error)
 --
 error istio_cni.validation.failed (agent, pod.init istio-validation) container.id=containerd://run-0 istio_cni.validation.result=broke k8s.container.name=istio-validation k8s.container.restart_count=0 process.exit.code=137 | istio-validation of pod shop/web-7 found out nothing: it ended with exit code 137 (Error)

@@ -4,6 +4,7 @@
 
 use crate::domain::identity::SpanId;
 use crate::domain::pod::PodFacts;
+use crate::domain::startup::Precision;
 use crate::domain::step::{ErrorType, Step};
 use crate::domain::validation::{FamilyResult, Validation};
 use crate::domain::validation_run::{POD_INIT, Run, RunResult, VALIDATE};
@@ -36,7 +37,10 @@ pub fn batch(pod: &PodFacts, run: &Run<'_>, now_ns: u64) -> Batch {
         let name = format!("{POD_INIT} {}", run.container);
         let failure = outcome.failure.as_ref().map(|(error_type, message)| (*error_type, message.as_str()));
         let told = Told { name: &name, id: span, parent: Some(past.trace().root_span()), start_ns, end_ns, failure };
-        past.span(&told, about(run, outcome.result));
+        let mut attributes = about(run, outcome.result);
+        // At least one of the two times is the API server's.
+        attributes.push(attribute(keys::TIME_PRECISION, Precision::Second.name()));
+        past.span(&told, attributes);
     }
     if let Some(validation) = believed {
         // What it has told in the pod's trace is there already.
