@@ -132,7 +132,8 @@ fn what_keeps_an_agent_from_answering_is_said() {
     world.api.forward(&agent_pod("node-a", nobody), nobody);
     let said = problem(&agent);
     assert!(
-        said.contains("mesh/istio-cni-node-node-a on node node-a") && said.contains("Connection refused"),
+        said.contains("mesh/istio-cni-node-node-a on node node-a")
+            && said.contains(&format!("port {}", world.page.port())),
         "{said}"
     );
     let off = AgentPod { page: None, ..agent };

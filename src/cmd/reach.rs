@@ -123,8 +123,11 @@ impl Reach {
         let (stream, mut forward) = api.forward(&agent.namespace, &agent.name, port, CONNECT).await?;
         match bounded(&name, http::get(stream, path)).await {
             Err(ReachError::NoAnswer { agent, reason }) => {
-                let said = forward.failure().await;
-                let reason = said.map(|said| format!("{} (port {port})", http::line(&said))).unwrap_or(reason);
+                // The node's own words may be lost with the connection.
+                let reason = match forward.failure().await {
+                    Some(said) => format!("{} (port {port})", http::line(&said)),
+                    None => format!("{reason}; perhaps nothing listens on port {port} in its pod"),
+                };
                 Err(ReachError::NoAnswer { agent, reason })
             }
             answer => answer,
