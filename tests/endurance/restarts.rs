@@ -138,6 +138,8 @@ fn an_agent_that_is_restarted_every_second_costs_no_pod_and_no_telemetry_but_wha
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
         ("OTEL_BSP_SCHEDULE_DELAY", "20"),
         ("OTEL_BLRP_SCHEDULE_DELAY", "20"),
+        // What is told of starts, beside ADDs, is another test's.
+        ("STARTUP_TRACES", "off"),
     ];
     let mut agent = world.start(&environment);
     agent.wait_for("ms after the start");
