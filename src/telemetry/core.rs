@@ -6,7 +6,7 @@ use super::console_writer::Console;
 use super::event::Level;
 use super::held::{Held, Share};
 use super::keep::{Item, Keeper, Place, Queued, Source, put_back};
-use super::metrics::{DropReason, Metrics};
+use super::metrics::{DropReason, Metrics, Signal};
 use super::otlp::config::Config;
 use super::otlp::limits::Limits;
 use super::otlp::queue::{Queue, Refused};
@@ -14,8 +14,9 @@ use super::resource::Origin;
 use super::story::{Attribute, Clock, Lost};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::trace::v1::Span;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Metrics, console and the queue of log records.
 pub struct Core {
@@ -24,6 +25,8 @@ pub struct Core {
     pub(super) log_queue: Option<Arc<Queue<Queued<LogRecord>>>>,
     pub(super) keeper: Option<Arc<dyn Keeper>>,
     pub(super) held: Held,
+    /// The signals whose last export failed, and why.
+    failing: Mutex<BTreeMap<Signal, String>>,
     clock: Clock,
     level: AtomicU8,
     limits: Limits,
@@ -44,11 +47,27 @@ impl Core {
             console,
             log_queue: config.logs.as_ref().map(|_| Arc::new(Queue::new(batches.queue, batches.size))),
             held: Held::new(keeper.clone()),
+            failing: Mutex::default(),
             keeper,
             clock: Clock::start(),
             level: AtomicU8::new(level as u8),
             limits: config.log_limits,
         }
+    }
+
+    /// The last export of a signal failed for this, or went well.
+    pub(super) fn exported(&self, signal: Signal, problem: Option<&str>) {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        match problem {
+            Some(problem) => _ = failing.insert(signal, problem.to_owned()),
+            None => _ = failing.remove(&signal),
+        }
+    }
+
+    /// The signals whose last export failed, and why.
+    pub(super) fn failing(&self) -> Vec<(Signal, String)> {
+        let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        failing.iter().map(|(signal, problem)| (*signal, problem.clone())).collect()
     }
 
     /// The clock of the agent's own events.

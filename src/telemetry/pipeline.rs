@@ -98,6 +98,11 @@ impl Telemetry {
         all.into_iter().filter_map(|(signal, export)| Some((signal, export.as_ref()?.endpoint.shown()))).collect()
     }
 
+    /// The signals whose last export failed, and why.
+    pub fn failing(&self) -> Vec<(Signal, String)> {
+        self.0.core.failing()
+    }
+
     /// The threshold of the agent's own events.
     pub fn level(&self) -> Level {
         self.0.core.level()

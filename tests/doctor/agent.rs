@@ -140,6 +140,23 @@ fn telemetry_that_is_lost_is_counted_and_named() {
 }
 
 #[test]
+fn a_collector_that_is_away_is_found_before_anything_is_lost() {
+    let mut scene = Scene::installed();
+    let settings = [
+        ("SKIP_INSTALL", "true"),
+        ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://127.0.0.1:1/v1/metrics"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "100"),
+        ("OTEL_METRIC_EXPORT_TIMEOUT", "200"),
+    ];
+    scene.agent = Some(scene.start(&settings));
+    let findings = until_only(&scene, "telemetry", "warning", "does not reach its collector");
+    assert!(
+        findings.of("telemetry")["evidence"].to_string().contains("metrics go to http://127.0.0.1:1"),
+        "{findings:#?}"
+    );
+}
+
+#[test]
 fn an_agent_of_another_version_is_named() {
     let scene = Scene::installed();
     let path = scene.runtime.node.path("page.sock");

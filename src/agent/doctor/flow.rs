@@ -33,6 +33,15 @@ pub fn look(doctor: &Doctor) -> Finding {
             .with_some(&lost)
             .with_some(&destinations);
     }
+    let failing = doctor.telemetry.failing().into_iter();
+    let failing: Vec<String> = failing.map(|(signal, problem)| format!("{}: {problem}", signal.name())).collect();
+    if !failing.is_empty() {
+        let next =
+            "see whether the collector is there, and whether this node reaches it; what waits is sent when it is back";
+        return Finding::warning(CHECK, "telemetry does not reach its collector; nothing is lost yet", next)
+            .with_some(&failing)
+            .with_some(&destinations);
+    }
     let waiting = Spool::in_run_dir(&doctor.place.run_dir).waiting().unwrap_or_default();
     let bytes: u64 = waiting.iter().map(|file| file.bytes).sum();
     if waiting.len() >= WAITING {

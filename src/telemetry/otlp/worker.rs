@@ -75,6 +75,7 @@ impl Sender {
     fn arrived(&mut self, accepted: &Accepted, items: u64) -> Sent {
         if self.failing {
             self.failing = false;
+            self.core.exported(self.signal, None);
             let (signal, endpoint) = (self.signal.name().to_owned(), self.endpoint.clone());
             self.core.event(AgentEvent::ExportRecovered { signal, endpoint });
         }
@@ -93,6 +94,7 @@ impl Sender {
         let sent = if error.is_final() { Sent::Refused } else { Sent::Failed };
         if !self.failing {
             self.failing = true;
+            self.core.exported(self.signal, Some(&error.problem));
             let (signal, endpoint) = (self.signal.name().to_owned(), self.endpoint.clone());
             let problem = error.problem;
             self.core.event(match self.signal {
