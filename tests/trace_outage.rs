@@ -83,6 +83,7 @@ fn an_agent_that_is_stopped_while_its_collector_is_away_leaves_everything_to_the
         let lost = |line: &&Value| line["msg"].as_str().unwrap().starts_with("lost ");
         let lost: Vec<_> = agent.log.iter().filter(lost).map(|line| &line["istio_cni.telemetry.signal"]).collect();
         assert!(lost.iter().all(|signal| *signal == "metrics"), "later numbers say more: {lost:?}");
+        an_agent_that_sends_nothing_leaves_it_where_it_is(&world);
 
         world.start_agent();
         world.wait_for_an_empty_spool();
@@ -97,6 +98,19 @@ fn an_agent_that_is_stopped_while_its_collector_is_away_leaves_everything_to_the
         assert_eq!((events("istio_cni.agent.starting"), events("istio_cni.agent.stopping")), (2, 2));
         assert_eq!((counted(&told, "agent"), counted(&told, "standalone")), (None, None), "counted by the first");
     }
+}
+
+/// Somebody may have forgotten to say where the collector is.
+fn an_agent_that_sends_nothing_leaves_it_where_it_is(world: &World) {
+    let waiting = told_files(world);
+    assert!(waiting > 0);
+    let exporters = ["OTEL_TRACES_EXPORTER", "OTEL_LOGS_EXPORTER", "OTEL_METRICS_EXPORTER"];
+    let mut agent = world.launch_agent(&exporters.map(|exporter| (exporter, "none")));
+    agent.wait_for("ms after the start");
+    eventually("a look at the spool", || agent.metric("istio_cni_telemetry_spool_bytes").filter(|size| *size > 0.0));
+    agent.signal(nix::sys::signal::Signal::SIGTERM);
+    assert!(agent.ended().success());
+    assert_eq!(told_files(world), waiting);
 }
 
 #[test]

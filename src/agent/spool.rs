@@ -87,6 +87,10 @@ impl Drain {
             if self.stuck.contains(&file.path) || self.claims.hold(&file.path) {
                 continue;
             }
+            // It waits for a collector alone, which the next agent may have.
+            if file.told && !self.telemetry.has_collector() {
+                continue;
+            }
             if portion.files == PORTION || !self.claims.have_room() || !self.telemetry.has_room() {
                 portion.more = true;
                 break;

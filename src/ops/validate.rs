@@ -85,8 +85,8 @@ struct Run<'a> {
     clock: Clock,
     plan: &'a Plan,
     sockets: &'a mut dyn ProbeSockets,
-    /// Where it could not be listened.
-    taken: Vec<SocketAddr>,
+    /// Where it could not be listened, and why.
+    taken: Vec<(SocketAddr, String)>,
     /// What was said last, and when.
     said: Vec<(String, Duration)>,
 }
@@ -106,7 +106,7 @@ impl Run<'_> {
                         Ok(()) => listening += 1,
                         Err(error) => {
                             self.say(Level::Error, &format!("Error on listening: {error}"));
-                            self.taken.push(at);
+                            self.taken.push((at, short(&error).to_owned()));
                         }
                     }
                 }
@@ -223,13 +223,12 @@ impl Run<'_> {
             plan.timeout,
             result.attempts,
             last.map_or("", |run| short(&run.text))
-        );
+        ) + &self.unheard();
         let wrong_user = plan.proxy_uid.filter(|uid| *uid != plan.own_uid);
         let (kind, why) = match (kind, wrong_user) {
-            (AttemptError::Elsewhere, _) if !self.taken.is_empty() => (
-                ErrorType::PortTaken,
-                format!("another process has {} and may have answered; stop it", list(&self.taken)),
-            ),
+            (AttemptError::Elsewhere, _) if !self.taken.is_empty() => {
+                (ErrorType::PortTaken, "another process may have answered there; stop it, or free the port".to_owned())
+            }
             (AttemptError::WrongDestination | AttemptError::NoDestination, _) => (
                 ErrorType::RedirectWrong,
                 "other rules than istio-cni's act on this pod; find out what else writes rules there".to_owned(),
@@ -246,6 +245,12 @@ impl Run<'_> {
             ),
         };
         Err(ValidateError::NotRedirected { kind, what, why })
+    }
+
+    /// Where nothing could come back to, if there is such a place.
+    fn unheard(&self) -> String {
+        let each: Vec<String> = self.taken.iter().map(|(at, why)| format!("{at} ({why})")).collect();
+        if each.is_empty() { String::new() } else { format!("; nothing could listen on {}", each.join(", ")) }
     }
 
     fn conclude(&self, result: &Result<(), Failure>) {

@@ -254,7 +254,10 @@ fn a_taken_port_is_said_and_blamed_only_where_it_matters() {
 
     let elsewhere = |_, _| Probed::default();
     let one = Script { taken: &["127.0.0.1:15006"], ..script(&["10.1.0.5"], elsewhere) };
-    assert_eq!(run(&plan(), one).0.failure.unwrap().error_type, ErrorType::PortTaken);
+    let failure = run(&plan(), one).0.failure.unwrap();
+    assert_eq!(failure.error_type, ErrorType::PortTaken);
+    let where_and_why = "; nothing could listen on 127.0.0.1:15006 (address already in use): another process may have";
+    assert!(failure.message.contains(where_and_why), "{}", failure.message);
     let (validation, _) = run(&plan(), script(&["10.1.0.5"], elsewhere));
     assert_eq!(validation.failure.unwrap().error_type, ErrorType::RedirectMissing);
 

@@ -204,6 +204,11 @@ impl Telemetry {
         self.send(batch, origin, Source::Spool(receipt));
     }
 
+    /// Whether anything is sent at all.
+    pub fn has_collector(&self) -> bool {
+        self.0.spans.is_some() || self.0.core.log_queue.is_some()
+    }
+
     /// Whether the queues are half empty at most. Without a collector there is always room.
     pub fn has_room(&self) -> bool {
         let spans = self.0.spans.as_ref().is_none_or(|queue| queue.has_room());
