@@ -128,8 +128,9 @@ const AFTER_HELP: &str = "Examples:
 
 Every flag can be given in the environment too, in upper case with underscores (--node-name as
 KUBERNETES_NODE_NAME); a flag wins. Also read: POD_NAME, POD_NAMESPACE, EXCLUDE_NAMESPACES, PLUGIN_*,
-NATIVE_NFTABLES, REPAIR_REPAIR_PODS, K8S_CLUSTER_NAME and OpenTelemetry's OTEL_* variables. The other flags of Istio's
-install-cni are accepted. The file log-level in the run directory, in the form of
+NATIVE_NFTABLES, REPAIR_*, AUDIT_INTERVAL, STARTUP_*, HISTORY_BYTES, HOST_PROC, CONTAINER_RUNTIME_ENDPOINT,
+K8S_CLUSTER_NAME and OpenTelemetry's OTEL_* variables; CONFIGURATION.md has each with its default. The other flags of
+Istio's install-cni are accepted. The file log-level in the run directory, in the form of
 --log_output_level, sets the levels while the agent runs. SIGUSR1 makes the running agent log at
 level debug, SIGUSR2 at its own level again.";
 

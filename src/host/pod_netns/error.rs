@@ -23,7 +23,7 @@ pub enum PodNetnsError {
     NoAddress { pod: String },
     /// Nobody has the pod's address.
     #[error(
-        "failed to find network namespace of pod {pod}: none of the {looked_at} that processes in {} are in has the address {}; the pod's sandbox is gone, or {} does not show the host's processes (mount the host's /proc there)",
+        "failed to find network namespace of pod {pod}: looked into {looked_at} of the processes in {}, and none has the address {}; the pod's sandbox is gone, or {} does not show the host's processes (mount the host's /proc there)",
         .proc.display(), listed(.addresses), .proc.display()
     )]
     Missing { pod: String, proc: PathBuf, looked_at: usize, addresses: Vec<IpAddr> },
