@@ -18,6 +18,7 @@ mod measure;
 mod node;
 mod objects;
 mod server;
+mod starts;
 mod validation;
 mod way;
 mod world;
@@ -57,6 +58,7 @@ fn main() {
     let life = Life { binaries: &bench.binaries, temp: &bench.temp };
     life.starts(&bench.api, rounds);
     life.idle();
+    bench.starts();
     bench.sizes();
 }
 
@@ -183,6 +185,15 @@ impl Bench {
         let asked = self.api.total() - before;
         println!("  {name:<42} {:>8}, {} failed, {asked} API requests", ms(took), failed.load(Ordering::Relaxed));
         took
+    }
+
+    /// 250 pods start on one node, ten a second.
+    fn starts(&self) {
+        let plugin = self.binaries.join("istio-cni");
+        let one = |netns: &str, n: usize, directory: &Path| {
+            run(&mut command(&plugin, netns, n), configuration(directory, "{}").as_bytes(), Measure::Time).ok
+        };
+        starts::report(&self.binaries, &self.temp, one);
     }
 
     /// Resident memory of an agent that is ready and knows no pod, and of one that knows 250.

@@ -1,22 +1,29 @@
-//! A stand-in for the API server in which nothing happens: GET, LIST and WATCH of pods and DaemonSets, with
-//! field selectors, streaming lists and the time that a watch asks for. It counts what it is asked.
+//! A stand-in for the API server in which nothing happens but that pods become ready, when it is told so: GET, LIST
+//! and WATCH of pods and DaemonSets, with field selectors, streaming lists and the time that a watch asks for. It counts
+//! what it is asked.
 
-use super::objects::{daemonset, pods, selected};
+use super::objects::{daemonset, pods, ready, selected};
 use super::server::{Server, respond};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The version at which everything stands.
 const VERSION: &str = "10";
+
+/// How soon a watch tells of a pod that became ready.
+const SOON: Duration = Duration::from_millis(20);
 
 /// The server.
 pub struct Api {
     server: Server,
     asked: Arc<Mutex<Requests>>,
+    /// So many pods are ready, from the first on.
+    ready: Arc<AtomicUsize>,
 }
 
 /// How often what was asked.
@@ -49,20 +56,27 @@ impl Api {
     pub fn hurried(all: usize, ours: usize, times: u32) -> Api {
         let asked = Arc::<Mutex<Requests>>::default();
         let counted = Arc::clone(&asked);
+        let ready = Arc::<AtomicUsize>::default();
+        let told = Arc::clone(&ready);
         let collections: BTreeMap<&str, Vec<Value>> =
-            [("pods", pods(all, ours)), ("daemonsets", vec![daemonset()])].into();
+            [("pods", pods(all, ours)), ("daemonsets", vec![daemonset()]), ("events", Vec::new())].into();
         let server = Server::start(move |line, stream| {
             let target = Target::read(line);
             *counted.lock().unwrap_or_else(PoisonError::into_inner).entry(target.asked.clone()).or_default() += 1;
             let objects = collections.get(target.asked.resource.as_str());
             match (target.asked.verb.as_str(), objects) {
-                ("watch", Some(objects)) => target.watch(objects, times, stream),
+                ("watch", Some(objects)) => target.watch(objects, times, &told, stream),
                 ("list", Some(objects)) => respond(stream, "200 OK", &target.list(objects)),
                 ("get", Some(objects)) => target.get(objects, stream),
                 _ => respond(stream, "404 Not Found", &missing()),
             }
         });
-        Api { server, asked }
+        Api { server, asked, ready }
+    }
+
+    /// One pod more becomes ready, in the order of their numbers.
+    pub fn next_is_ready(&self) {
+        self.ready.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Where it listens.
@@ -129,9 +143,9 @@ impl Target {
             .to_string()
     }
 
-    /// What is there, if that is asked for too; then nothing until the watch's time is over or the client
-    /// hangs up.
-    fn watch(&self, objects: &[Value], times: u32, stream: &mut TcpStream) -> bool {
+    /// What is there, if that is asked for too; then the pods that become ready, until the watch's time is over or the
+    /// client hangs up.
+    fn watch(&self, objects: &[Value], times: u32, now_ready: &AtomicUsize, stream: &mut TcpStream) -> bool {
         let mut text = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n".to_owned();
         if self.query.get("sendInitialEvents").is_some_and(|value| value == "true") {
             for object in self.wanted(objects) {
@@ -141,10 +155,27 @@ impl Target {
                 "metadata": {"resourceVersion": VERSION, "annotations": {"k8s.io/initial-events-end": "true"}}}});
             text += &format!("{mark}\n");
         }
-        let limit =
-            self.asked.seconds.filter(|seconds| *seconds > 0).map(|seconds| Duration::from_secs(seconds) / times);
-        let _ = stream.set_read_timeout(limit);
-        let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.read(&mut [0; 1]));
+        let asked = self.asked.seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs);
+        let end = asked.map(|limit| Instant::now() + limit / times);
+        let sent = stream.write_all(text.as_bytes()).and_then(|()| stream.set_read_timeout(Some(SOON)));
+        let mut told = 0;
+        while sent.is_ok() && end.is_none_or(|end| Instant::now() < end) {
+            // Nothing comes from the client; that there is nothing is the pause.
+            match stream.read(&mut [0; 1]) {
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                _ => return false,
+            }
+            if self.asked.resource != "pods" {
+                continue;
+            }
+            let by_now = now_ready.load(Ordering::Relaxed);
+            let news: String =
+                (told..by_now).map(|n| format!("{}\n", json!({"type": "MODIFIED", "object": ready(n)}))).collect();
+            if stream.write_all(news.as_bytes()).is_err() {
+                return false;
+            }
+            told = by_now;
+        }
         false
     }
 }

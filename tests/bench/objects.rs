@@ -25,6 +25,22 @@ pub fn pod(n: usize) -> Value {
     })
 }
 
+/// The same, once it is ready: what a kubelet says of a start that took some seconds.
+pub fn ready(n: usize) -> Value {
+    let mut pod = pod(n);
+    let at = |second: usize| format!("2026-01-02T03:04:{second:02}Z");
+    let condition = |kind: &str, second| json!({"type": kind, "status": "True", "lastTransitionTime": at(second)});
+    let ran = |name: &str| json!({"name": name, "ready": true, "restartCount": 0, "state": {"running": {"startedAt": at(5)}}, "lastState": {}});
+    pod["metadata"]["resourceVersion"] = json!((100 + n).to_string());
+    pod["metadata"]["creationTimestamp"] = json!(at(1));
+    pod["status"] = json!({
+        "phase": "Running", "startTime": at(2), "podIPs": [{"ip": "10.1.0.5"}],
+        "conditions": [condition("PodScheduled", 1), condition("PodReadyToStartContainers", 3),
+            condition("Initialized", 4), condition("ContainersReady", 6), condition("Ready", 6)],
+        "containerStatuses": [ran("web"), ran("istio-proxy")]});
+    pod
+}
+
 /// The UID of pod number `n`.
 pub fn uid(n: usize) -> String {
     format!("5f2b0c11-7a51-4c1e-9d3f-{n:012x}")
