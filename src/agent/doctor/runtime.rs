@@ -2,7 +2,7 @@
 //! read; and where that says nothing either, it is unknown.
 
 use super::place::Place;
-use crate::domain::cni_files::PLUGIN_TYPE;
+use crate::domain::cni_files::{PLUGIN_TYPE, Placement};
 use crate::domain::failure::whole;
 use crate::domain::finding::{Check, Finding};
 use crate::host::runtime::{RuntimeView, ask, configured, known_sockets};
@@ -70,35 +70,13 @@ fn compare(place: &Place, view: &RuntimeView) -> Finding {
             finding.with(format!("it reads {} and runs plugins of {}", view.conf_dir, view.bin_dirs.join(", ")));
         finding.with(format!("written are {} and {}", place.net_dir.display(), shown(&place.bin_dirs)))
     };
-    let name = &view.name;
-    match is_same(place, &view.conf_dir, &place.net_dir) {
-        None if view.conf_dir.is_empty() => {
-            let what = format!("{name} does not say which directory of network configuration it reads");
-            return Finding::unknown(CHECK, what, "look into its configuration");
-        }
-        None if place.sees_node => {
-            let what = format!("{}, which {name} is to read, is not there", place.net_dir.display());
-            return said(Finding::unknown(CHECK, what, "see network.valid"));
-        }
-        None => {
-            let what = format!(
-                "whether {name} reads the directory that is written is not known: its root directory cannot be seen"
-            );
-            return said(Finding::unknown(CHECK, what, "mount the host's /proc at /host/proc, with CAP_SYS_PTRACE"));
-        }
-        Some(false) => {
-            let what = format!(
-                "pods start without redirection: {name} reads its network configuration from {}, which is not the directory that is written",
-                view.conf_dir
-            );
-            let next = format!("set the chart's value cni.cniConfDir to {}", view.conf_dir);
-            return said(Finding::problem(CHECK, what, next));
-        }
-        Some(true) => {}
-    }
-    if let Some(finding) = plugins(place, view) {
+    // A file of its own is for Multus, which may read another directory than the runtime, and runs the plugin itself.
+    let is_chained = !matches!(place.placement, Some(Placement::Standalone { .. }));
+    let elsewhere = if is_chained { directory(place, view).or_else(|| plugins(place, view)) } else { None };
+    if let Some(finding) = elsewhere {
         return said(finding);
     }
+    let name = &view.name;
     if let Some(error) = &view.load_error {
         let what = format!("{name} could not load the network configuration: {error}");
         return said(Finding::problem(CHECK, what, "correct or remove the file that it names"));
@@ -107,10 +85,44 @@ fn compare(place: &Place, view: &RuntimeView) -> Finding {
         let what = format!("{name} is not ready to set up pods' networks: {problem}");
         return said(Finding::problem(CHECK, what, "see network.valid, and the runtime's log"));
     }
+    if !is_chained {
+        let what =
+            format!("{name} complains of nothing; the plugin is run by whoever refers to its file, as Multus does");
+        return said(Finding::ok(CHECK, what));
+    }
     if let Some(finding) = loaded(place, view) {
         return said(finding);
     }
     said(Finding::ok(CHECK, format!("{name} reads the directories that are written")))
+}
+
+/// Whether the runtime reads the directory that is written; nothing if it does.
+fn directory(place: &Place, view: &RuntimeView) -> Option<Finding> {
+    let name = &view.name;
+    Some(match is_same(place, &view.conf_dir, &place.net_dir) {
+        Some(true) => return None,
+        None if view.conf_dir.is_empty() => {
+            let what = format!("{name} does not say which directory of network configuration it reads");
+            Finding::unknown(CHECK, what, "look into its configuration")
+        }
+        None if place.sees_node => {
+            let what = format!("{}, which {name} is to read, is not there", place.net_dir.display());
+            Finding::unknown(CHECK, what, "see network.valid")
+        }
+        None => {
+            let what = format!(
+                "whether {name} reads the directory that is written is not known: its root directory cannot be seen"
+            );
+            Finding::unknown(CHECK, what, "mount the host's /proc at /host/proc, with CAP_SYS_PTRACE")
+        }
+        Some(false) => {
+            let what = format!(
+                "pods start without redirection: {name} reads its network configuration from {}, which is not the directory that is written",
+                view.conf_dir
+            );
+            Finding::problem(CHECK, what, format!("set the chart's value cni.cniConfDir to {}", view.conf_dir))
+        }
+    })
 }
 
 /// Whether the runtime finds the plugin in its own directories.
@@ -164,4 +176,49 @@ fn is_same(place: &Place, of_node: &str, here: &Path) -> Option<bool> {
 
 fn shown(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::finding::Status;
+
+    /// A node whose runtime reads another directory than the one that is written.
+    fn elsewhere(placement: Placement) -> (tempfile::TempDir, Place, RuntimeView) {
+        let root = tempfile::tempdir().unwrap();
+        let [net, bin] = ["etc/cni/multus/net.d", "opt/multus/bin"].map(|path| root.path().join(path));
+        for path in [net.as_path(), &bin, &root.path().join("etc/cni/net.d"), &root.path().join("opt/cni/bin")] {
+            std::fs::create_dir_all(path).unwrap();
+        }
+        let place = Place {
+            net_dir: net,
+            bin_dirs: vec![bin],
+            placement: Some(placement),
+            root: root.path().to_owned(),
+            ..Place::on_node()
+        };
+        let view = RuntimeView {
+            name: "cri-o".into(),
+            conf_dir: "/etc/cni/net.d".into(),
+            bin_dirs: vec!["/opt/cni/bin".into()],
+            ..RuntimeView::default()
+        };
+        (root, place, view)
+    }
+
+    #[test]
+    fn a_file_for_multus_need_not_stand_where_the_runtime_looks() {
+        let (_root, place, view) = elsewhere(Placement::Standalone { file: "YYY-istio-cni.conf".into() });
+        assert_eq!(compare(&place, &view).status, Status::Ok);
+        let torn = RuntimeView { load_error: Some("00-torn.conflist".into()), ..view };
+        let finding = compare(&place, &torn);
+        assert!(finding.status == Status::Problem && finding.what.contains("00-torn"), "{finding:?}");
+    }
+
+    #[test]
+    fn an_entry_in_a_chain_has_to_stand_where_the_runtime_looks() {
+        let (_root, place, view) = elsewhere(Placement::Chained { file: None });
+        let finding = compare(&place, &view);
+        assert!(finding.status == Status::Problem && finding.what.contains("/etc/cni/net.d"), "{finding:?}");
+    }
 }
