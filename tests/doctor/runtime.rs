@@ -8,9 +8,13 @@ use crate::support::runtime_node::LIST;
 use std::fs;
 use std::os::unix::fs::symlink;
 
-/// Makes the node's root show the directories of this test under the paths that a runtime outside knows them by.
+/// Makes the node's root show its directories under the paths that a runtime outside knows them by: by a link that
+/// is absolute, and so leads to the node's root.
 fn with_real_paths(scene: &Scene) {
-    symlink("/tmp", scene.root("tmp")).unwrap();
+    let outside = scene.root("");
+    let inside = scene.root(outside.to_str().unwrap().trim_matches('/'));
+    fs::create_dir_all(inside.parent().unwrap()).unwrap();
+    symlink("/", inside).unwrap();
 }
 
 #[test]

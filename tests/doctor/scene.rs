@@ -22,8 +22,8 @@ pub struct Findings {
 pub struct Scene {
     pub runtime: RuntimeNode,
     pub agent: Option<Agent>,
-    /// The node's root directory, with the runtime's configuration and the directories that it reads, and a `/proc` that
-    /// leads to it.
+    /// The node's `/proc`, which leads to its root directory: that has the directories that are written, and the
+    /// runtime's configuration.
     pub host: TempDir,
 }
 
@@ -45,16 +45,12 @@ impl Scene {
     /// A node with nothing but its primary network, and a containerd that has its usual configuration.
     pub fn bare() -> Scene {
         let (runtime, host) = (RuntimeNode::new(), tempfile::tempdir().unwrap());
-        let root = host.path().join("root");
-        for directory in ["etc/cni", "etc/containerd", "opt/cni"] {
-            fs::create_dir_all(root.join(directory)).unwrap();
-        }
-        fs::write(root.join("etc/containerd/config.toml"), "version = 3\n").unwrap();
-        symlink(runtime.layout.net(), root.join("etc/cni/net.d")).unwrap();
-        symlink(runtime.layout.bin(), root.join("opt/cni/bin")).unwrap();
-        fs::create_dir_all(host.path().join("proc/1")).unwrap();
-        symlink(&root, host.path().join("proc/1/root")).unwrap();
-        Scene { runtime, agent: None, host }
+        let scene = Scene { runtime, agent: None, host };
+        fs::create_dir_all(scene.root("etc/containerd")).unwrap();
+        fs::write(scene.root("etc/containerd/config.toml"), "version = 3\n").unwrap();
+        fs::create_dir_all(scene.host.path().join("proc/1")).unwrap();
+        symlink(scene.root(""), scene.host.path().join("proc/1/root")).unwrap();
+        scene
     }
 
     /// Starts an agent with these settings besides, and waits until it is ready.
@@ -73,7 +69,8 @@ impl Scene {
 
     /// A path below the node's root.
     pub fn root(&self, path: &str) -> PathBuf {
-        self.host.path().join("root").join(path)
+        let net = self.runtime.layout.net();
+        net.ancestors().nth(3).unwrap().join(path)
     }
 
     pub fn kubeconfig(&self) -> PathBuf {

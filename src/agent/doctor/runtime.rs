@@ -5,8 +5,9 @@ use super::place::Place;
 use crate::domain::cni_files::{PLUGIN_TYPE, Placement};
 use crate::domain::failure::whole;
 use crate::domain::finding::{Check, Finding};
-use crate::host::runtime::{RuntimeView, ask, configured, known_sockets};
+use crate::host::runtime::{RuntimeView, ask, configured, identity_below, known_sockets};
 use crate::wire::conflist;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -106,8 +107,12 @@ fn directory(place: &Place, view: &RuntimeView) -> Option<Finding> {
             Finding::unknown(CHECK, what, "look into its configuration")
         }
         None if place.sees_node => {
-            let what = format!("{}, which {name} is to read, is not there", place.net_dir.display());
-            Finding::unknown(CHECK, what, "see network.valid")
+            let what = format!(
+                "whether {name} reads {} is not known: that or {} cannot be looked at",
+                place.net_dir.display(),
+                view.conf_dir
+            );
+            Finding::unknown(CHECK, what, "see network.valid, and whether the directories are there")
         }
         None => {
             let what = format!(
@@ -132,7 +137,7 @@ fn plugins(place: &Place, view: &RuntimeView) -> Option<Finding> {
     }
     let one_is_written = view.bin_dirs.iter().any(|read| {
         place.bin_dirs.iter().any(|written| is_same(place, read, written) != Some(false))
-            || place.on_root(read).join(PLUGIN_TYPE).exists()
+            || identity_below(&place.root, &Path::new(read).join(PLUGIN_TYPE)).is_ok()
     });
     if one_is_written {
         return None;
@@ -165,12 +170,12 @@ fn is_same(place: &Place, of_node: &str, here: &Path) -> Option<bool> {
     if of_node.is_empty() || !place.sees_node {
         return None;
     }
-    let identity = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
-    let ours = identity(here)?;
-    match identity(&place.on_root(of_node)) {
-        Some(theirs) => Some(theirs == ours),
+    let ours = std::fs::metadata(here).ok().map(|found| (found.dev(), found.ino()))?;
+    match identity_below(&place.root, Path::new(of_node)) {
+        Ok(theirs) => Some(theirs == ours),
         // There is no such directory on the node.
-        None => Some(false),
+        Err(error) if error.kind() == ErrorKind::NotFound => Some(false),
+        Err(_) => None,
     }
 }
 
@@ -213,6 +218,19 @@ mod tests {
         let torn = RuntimeView { load_error: Some("00-torn.conflist".into()), ..view };
         let finding = compare(&place, &torn);
         assert!(finding.status == Status::Problem && finding.what.contains("00-torn"), "{finding:?}");
+    }
+
+    #[test]
+    fn a_directory_behind_an_absolute_link_of_the_node_is_the_same() {
+        let (root, place, view) = elsewhere(Placement::Chained { file: None });
+        for (path, to) in [("etc/cni/net.d", "/etc/cni/multus/net.d"), ("opt/cni/bin", "/opt/multus/bin")] {
+            std::fs::remove_dir(root.path().join(path)).unwrap();
+            std::os::unix::fs::symlink(to, root.path().join(path)).unwrap();
+        }
+        assert_eq!(compare(&place, &view).status, Status::Ok);
+        std::os::unix::fs::symlink("/etc/round", root.path().join("etc/round")).unwrap();
+        let round = RuntimeView { conf_dir: "/etc/round".into(), ..view };
+        assert_eq!(compare(&place, &round).status, Status::Unknown, "what cannot be followed is no problem");
     }
 
     #[test]

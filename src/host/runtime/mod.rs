@@ -4,10 +4,12 @@
 
 mod config_file;
 mod cri;
+mod rooted;
 mod sockets;
 
 pub use config_file::configured;
 pub use cri::{CriError, ask};
+pub use rooted::identity_below;
 pub use sockets::{KNOWN, known_sockets};
 
 /// What a runtime says of its network.
