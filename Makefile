@@ -28,7 +28,7 @@ build: have-cargo ## Leaves the static binaries istio-cni and istio-cni-otel in 
 
 .PHONY: test
 test: have-cargo prerequisites ## Runs every test; installs what they run from Debian when it may, and builds cnitool with Go
-	cargo test --locked
+	cargo test --locked --no-fail-fast
 	@$(MAKE) --no-print-directory conformance
 
 .PHONY: conformance

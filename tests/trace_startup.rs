@@ -173,7 +173,7 @@ fn a_pod_that_becomes_ready_is_one_trace_with_its_add_inside() {
 pod.startup 15s outcome=ready precision=second
   pod.schedule 0s precision=second
   pod.sandbox 1s precision=second attempts=2
-  pod.init istio-validation 1s
+  pod.init istio-validation 1s precision=second
   pod.image web 1s precision=second attempts=1 pull_ms=812
   pod.container web 10s precision=second
   cni.add
@@ -335,6 +335,8 @@ fn whose_starts_are_told_a_setting_says() {
         let mut found: Vec<String> = roots.map(|span| text(&span.attributes, "k8s.pod.name").unwrap()).collect();
         found.sort();
         assert_eq!(found, names, "{scope}");
+        // Whoever tells writes down whom, as soon as all pods are known.
+        assert_eq!(world.node.path("startups").exists(), !names.is_empty(), "{scope}");
     }
 }
 

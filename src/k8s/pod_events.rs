@@ -42,7 +42,7 @@ pub struct Event {
     #[serde(default)]
     event_time: Option<String>,
     #[serde(default, deserialize_with = "or_default")]
-    count: u64,
+    count: i64,
     #[serde(default, deserialize_with = "or_default")]
     series: Series,
 }
@@ -73,7 +73,7 @@ struct EventSource {
 #[serde(rename_all = "camelCase")]
 struct Series {
     #[serde(default, deserialize_with = "or_default")]
-    count: u64,
+    count: i64,
     #[serde(default)]
     last_observed_time: Option<String>,
 }
@@ -109,7 +109,7 @@ impl From<Event> for PodEvent {
             container: PodEvent::container_of(&involved_object.field_path).map(str::to_owned),
             first,
             last,
-            count: event.count.max(series.count).max(1),
+            count: u64::try_from(event.count.max(series.count)).unwrap_or_default().max(1),
             warning: kind == "Warning",
             received_ns: nanos(metadata.creation_timestamp),
         }
@@ -156,7 +156,9 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_not_known() {
-        let read = event(json!({"firstTimestamp": "yesterday", "count": null}));
-        assert_eq!((read.first, read.last, read.count), (None, None, 1));
+        for count in [json!(null), json!(-3)] {
+            let read = event(json!({"firstTimestamp": "yesterday", "count": count}));
+            assert_eq!((read.first, read.last, read.count), (None, None, 1));
+        }
     }
 }

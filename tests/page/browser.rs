@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -211,15 +212,15 @@ fn value_of(path: &str, answer: Result<ureq::http::Response<ureq::Body>, ureq::E
 
 /// The port that the driver chose, which it says in a line.
 fn port_of(driver: &mut Child) -> u16 {
-    let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-    let deadline = Instant::now() + START;
-    loop {
-        assert!(Instant::now() < deadline, "the driver did not start");
-        let line = lines.next().unwrap_or_else(|| panic!("chromedriver ended: is it there?")).unwrap();
-        if let Some((_, port)) = line.split_once("successfully on port ") {
-            // Whatever else it says is nobody's business; but its pipe must not break.
-            std::thread::spawn(move || lines.for_each(drop));
-            return port.trim_end_matches('.').parse().unwrap();
+    let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+    let (found, port) = channel();
+    // Read to its end: whatever else it says is nobody's business, but its pipe must not break.
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            if let Some((_, port)) = line.split_once("successfully on port ") {
+                let _ = found.send(port.trim_end_matches('.').parse().unwrap());
+            }
         }
-    }
+    });
+    port.recv_timeout(START).unwrap_or_else(|_| panic!("chromedriver did not start: is it there?"))
 }

@@ -47,7 +47,7 @@ pub struct Explainer {
     cache: Arc<PodCache>,
     states: Arc<States>,
     site: Arc<NodeSite>,
-    looks: Semaphore,
+    looks: Arc<Semaphore>,
 }
 
 impl Explainer {
@@ -68,7 +68,7 @@ impl Explainer {
             cache,
             states,
             site: Arc::new(NodeSite::new(settings, backend, telemetry.clone())),
-            looks: Semaphore::new(LOOKS),
+            looks: Arc::new(Semaphore::new(LOOKS)),
         })
     }
 

@@ -4,6 +4,7 @@ use super::calls;
 use super::spans::{Told, body, failure, text, took};
 use super::subject::Subject;
 use crate::domain::startup::{Outcome, Part, startup};
+use crate::domain::step::ErrorType;
 use crate::telemetry::event;
 use crate::telemetry::keys;
 use crate::telemetry::timestamp::Timestamp;
@@ -86,6 +87,8 @@ fn of_object(subject: &Subject, told: &Told, now_ns: u64) -> Vec<(u64, Entry)> {
             Some((error, message)) if outcome.is_some() || span.part != Part::Startup => {
                 ("failed", format!("{}: {message}", error.as_str()))
             }
+            // That it is not ready yet is nothing to speak of; what is wrong is.
+            Some((error, message)) if under_way && *error != ErrorType::PodNotReady => ("unfinished", message.clone()),
             _ if under_way => ("unfinished", String::new()),
             _ => ("ok", String::new()),
         };

@@ -25,9 +25,15 @@ impl Explainer {
             return none("none");
         }
         let look = async {
-            let _turn = self.looks.acquire().await.ok()?;
+            // A look that takes longer than anybody waits keeps its turn: the threads are everybody's.
+            let turn = self.looks.clone().acquire_owned().await.ok()?;
             let (site, pod) = (self.site.clone(), pod.clone());
-            tokio::task::spawn_blocking(move || site.examine(&pod)).await.ok()
+            let look = move || {
+                let examined = site.examine(&pod);
+                drop(turn);
+                examined
+            };
+            tokio::task::spawn_blocking(look).await.ok()
         };
         match timeout(LOOK, look).await {
             Ok(Some(examined)) => told(examined, now_ns),

@@ -1,6 +1,7 @@
 //! The answer in one sentence.
 
 use super::subject::Subject;
+use crate::domain::startup::Part;
 use crate::wire::explain::{Call, Explanation, Summary};
 
 /// What the rest comes to.
@@ -10,7 +11,14 @@ pub fn summary(explanation: &Explanation, subject: &Subject, set_up: bool) -> Su
         name => format!("{}/{name}", subject.pod.namespace),
     };
     let (state, rest) = state(explanation, subject, set_up);
-    Summary { state: state.to_owned(), sentence: format!("{name} {rest}") }
+    let waits = waits(explanation).map(|waits| format!("; {waits}")).unwrap_or_default();
+    Summary { state: state.to_owned(), sentence: format!("{name} {rest}{waits}") }
+}
+
+/// What a start that is under way waits for, if something is wrong with it.
+fn waits(explanation: &Explanation) -> Option<&str> {
+    let root = explanation.timeline.iter().rfind(|entry| entry.what == Part::Startup.span_name())?;
+    (root.outcome == "unfinished" && !root.text.is_empty()).then_some(root.text.as_str())
 }
 
 fn state(explanation: &Explanation, subject: &Subject, set_up: bool) -> (&'static str, String) {
@@ -20,6 +28,10 @@ fn state(explanation: &Explanation, subject: &Subject, set_up: bool) -> (&'stati
     let failed = last_add.and_then(|call| call.error.as_ref());
     if set_up {
         return ("setting_up", "is being set up right now: an ADD is under way".to_owned());
+    }
+    // A pod that is to get no rules may fail all the same: nobody could find that out.
+    if let Some(problem) = failed.filter(|_| facts.status.addresses.is_empty() && !facts.status.is_over()) {
+        return ("failed", format!("was not set up: {}", problem.message));
     }
     if let Some(decision) = decision.as_ref().filter(|decision| decision.result != "enroll") {
         return match decision.result.as_str() {

@@ -77,10 +77,10 @@ impl Asking {
         self.admitted
     }
 
-    /// Asks for the Events on this pod.
+    /// Asks for the Events on this pod, if there was room for it.
     pub fn ask(&mut self, pod: Pod, outcome: Outcome) {
-        self.admitted = false;
-        if self.until.is_some_and(|until| Instant::now() < until) {
+        let admitted = std::mem::take(&mut self.admitted);
+        if !admitted || self.until.is_some_and(|until| Instant::now() < until) {
             self.ready.push(Answer { pod, outcome, events: None });
             return;
         }

@@ -122,7 +122,10 @@ impl Startups {
         let now = Instant::now();
         match news {
             News::Begun { pod, left } => self.schedule.put(now + left, Due::Late(pod)),
-            News::Over { pod, outcome } => self.schedule.put(now + SETTLE, Due::Over(pod, outcome)),
+            News::Over { pod, outcome } => {
+                self.schedule.is_over(&pod.uid);
+                self.schedule.put(now + SETTLE, Due::Over(pod, outcome));
+            }
             News::AfterAll { pod, outcome } => {
                 let now_ns = Clock::start().start_ns();
                 self.telemetry.ingest(retold::after_all(&pod, outcome, now_ns), Origin::Agent);
@@ -156,7 +159,7 @@ impl Startups {
         }
     }
 
-    fn tell(&self, answer: Answer) {
+    fn tell(&mut self, answer: Answer) {
         if self.socket.successor().is_some() {
             // It has read what was told before, and tells the rest.
             return;
@@ -168,6 +171,12 @@ impl Startups {
         self.telemetry.ingest(batch, Origin::Agent);
         // Told, then written down: killed in between, the next agent tells it again, as the same spans.
         lock(&self.book).told(&pod.uid, outcome);
+        if outcome == Outcome::Late {
+            // It may have become ready while this was found out, and then there is no other news of it.
+            let now = self.cache.named(&pod.namespace, &pod.name).filter(|now| now.uid == pod.uid);
+            let news = now.and_then(|now| lock(&self.book).look(&now, now_ns));
+            news.into_iter().for_each(|news| self.hear(news));
+        }
     }
 
     async fn write_down(&self) {

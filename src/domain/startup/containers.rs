@@ -71,7 +71,7 @@ fn running(facts: &Facts<'_>, part: Part, status: &ContainerStatus, started_ns: 
 fn ready(facts: &Facts<'_>, status: &ContainerStatus) -> Option<Moment> {
     let life = &facts.pod.status.life;
     let since = life.met_ns(ConditionKind::ContainersReady).or(life.met_ns(ConditionKind::Ready))?;
-    let others = life.containers.len() > 1;
+    let others = life.containers.len() > 1 || facts.pod.status.init.iter().any(|init| init.sidecar);
     let at = Moment::second(since, Source::Condition);
     status.ready.then_some(if others { at.at_the_latest() } else { at })
 }
