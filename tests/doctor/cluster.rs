@@ -18,11 +18,15 @@ struct StandIn {
 
 impl StandIn {
     fn start(report: &Value) -> StandIn {
+        let report = report.to_string();
+        StandIn::with(Router::new().route("/api/v1/doctor", get(move || async move { report.clone() })))
+    }
+
+    fn with(routes: Router) -> StandIn {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let (listener, report) = (TcpListener::bind("127.0.0.1:0").unwrap(), report.to_string());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let routes = Router::new().route("/api/v1/doctor", get(move || async move { report.clone() }));
         runtime.spawn(async move {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             axum::serve(listener, routes).await.unwrap();
@@ -192,4 +196,36 @@ fn one_pod_is_asked_of_its_nodes_agent_with_the_clusters_events() {
     assert!(events["evidence"].to_string().contains("FailedCreatePodSandBox (7 times, kubelet)"), "{events}");
     let gone = cluster.doctor(&["--pod", "shop/nobody"]);
     gone.only("pod.known", "warning", "there is no pod shop/nobody");
+}
+
+#[test]
+fn who_may_not_ask_agents_is_told_so_and_not_that_they_are_dead() {
+    let cluster = Cluster::new();
+    cluster.scene.runtime.api.fail("portforward.get", Some(Fault::Status(403)));
+    for arguments in [&[][..], &["--pod", "istio-system/istio-cni-node-a"]] {
+        let findings = cluster.doctor(arguments);
+        assert_eq!(findings.status, 2, "{findings:#?}");
+        assert!(findings.stderr.contains("pods/portforward"), "{findings:#?}");
+    }
+}
+
+#[test]
+fn an_agent_that_cannot_be_asked_from_here_is_unknown_and_no_finding() {
+    let mut cluster = Cluster::new();
+    let mut off = agent_on("node-b");
+    off["spec"]["containers"][0]["env"] = json!([{"name": "PAGE_ADDRESS", "value": "off"}]);
+    cluster.scene.runtime.api.put(&node_of("node-b"));
+    cluster.scene.runtime.api.put(&off);
+    let old = StandIn::with(Router::new());
+    cluster.put("node-c", old.address);
+    cluster.stand_ins.push(old);
+    let findings = cluster.doctor(&[]);
+    findings.fine();
+    assert_eq!(wrong_on_nodes(&findings), Vec::<String>::new());
+    for (node, next) in [("node-b", "run doctor on its node"), ("node-c", "the command of the agent's image")] {
+        let nodes = findings.report["nodes"].as_array().unwrap();
+        let told = nodes.iter().find(|told| told["node"] == node).unwrap();
+        assert_eq!(told["findings"][0]["status"], "unknown", "{told:#}");
+        assert!(text(&told["findings"][0]["next"]).contains(next), "{told:#}");
+    }
 }
