@@ -70,6 +70,15 @@ pub fn diagnose(examinations: Vec<Examination>, limit: Duration, mut tell: impl 
     findings
 }
 
+/// Does one thing on a thread of its own; None if it does not come back within the limit.
+pub fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (send, receive) = channel();
+    // Nobody may listen any more when it comes back at last.
+    let work = move || _ = send.send(work());
+    std::thread::Builder::new().name("doctor".to_owned()).spawn(work).ok()?;
+    receive.recv_timeout(limit).ok()
+}
+
 fn unanswered(check: Check, limit: Duration) -> Finding {
     let what = format!("it was not found out within {} ms", limit.as_millis());
     Finding::unknown(check, what, "look whether the node's disk, its runtime or the API server hangs, and try again")
@@ -96,6 +105,14 @@ mod tests {
         let seen: Vec<_> = findings.iter().map(|finding| (finding.check.as_ref(), finding.status)).collect();
         assert_eq!(seen, [("plugin.binary", Status::Ok), ("runtime.directory", Status::Unknown)]);
         assert_eq!(told.last(), Some(&Progress { done: 1, of: 2 }));
+    }
+
+    #[test]
+    fn one_thing_that_hangs_keeps_nobody_waiting_either() {
+        let (never, hangs) = channel::<()>();
+        assert_eq!(within(Duration::from_millis(50), move || hangs.recv().is_ok()), None);
+        drop(never);
+        assert_eq!(within(Duration::from_secs(20), || 7), Some(7));
     }
 
     #[test]

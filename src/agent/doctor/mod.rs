@@ -26,7 +26,7 @@ use crate::domain::finding::{Check, Finding, Report};
 use crate::k8s::cache::PodCache;
 use crate::ops::diagnose::{Examination, Progress, diagnose};
 use crate::telemetry::pipeline::Telemetry;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The version of this program.
@@ -51,14 +51,30 @@ pub struct Doctor {
     pub settings: String,
 }
 
+/// What examinations bring besides findings of their own.
+#[derive(Default)]
+struct Brought {
+    /// The hash of the plugin on the node.
+    plugin: OnceLock<String>,
+    /// What the agent finds wrong with its installation.
+    installed: OnceLock<Vec<Finding>>,
+}
+
 /// What can be seen without an agent: the node's files, its runtime, and what the API server says to the plugin.
-fn files(place: &Arc<Place>) -> Vec<Examination> {
+fn files(place: &Arc<Place>, brought: &Arc<Brought>) -> Vec<Examination> {
     let at = |look: fn(&Place) -> Vec<Finding>| {
         let place = place.clone();
         move || look(&place)
     };
+    let (hashed, brought) = (place.clone(), brought.clone());
+    let plugin = move || -> Vec<Finding> {
+        if let Some(hash) = binary::on_node(&hashed) {
+            let _ = brought.plugin.set(hash);
+        }
+        binary::look(&hashed).into_iter().collect()
+    };
     vec![
-        Examination::some(Check::PluginBinary, at(|place| binary::look(place).into_iter().collect())),
+        Examination::some(Check::PluginBinary, plugin),
         Examination::some(Check::NetworkPlace, at(network::look)),
         Examination::some(Check::RuntimeDirectory, at(|place| runtime::look(place).into_iter().collect())),
         Examination::some(Check::Kubeconfig, at(kubeconfig::look)),
@@ -67,9 +83,9 @@ fn files(place: &Arc<Place>) -> Vec<Examination> {
 
 /// Looks at a node from outside of its agent.
 pub fn look_at(place: Place, tell: impl FnMut(Progress)) -> Report {
-    let place = Arc::new(place);
-    let findings = diagnose(files(&place), LIMIT, tell);
-    let plugin = binary::on_node(&place).unwrap_or_default();
+    let (place, brought) = (Arc::new(place), Arc::<Brought>::default());
+    let findings = diagnose(files(&place, &brought), LIMIT, tell);
+    let plugin = brought.plugin.get().cloned().unwrap_or_default();
     let mut report = Report { plugin, findings, ..Report::default() };
     report.sort();
     report
@@ -82,7 +98,13 @@ impl Doctor {
             let doctor = self.clone();
             Examination::one(check, move || look(&doctor))
         };
-        let mut examinations = files(&Arc::new(self.place.clone()));
+        let brought = Arc::<Brought>::default();
+        let mut examinations = files(&Arc::new(self.place.clone()), &brought);
+        let (doctor, installed) = (self.clone(), brought.clone());
+        let installed = move || -> Vec<Finding> {
+            let _ = installed.installed.set(installed::look(&doctor));
+            Vec::new()
+        };
         examinations.extend([
             mine(Check::AgentReady, health::ready),
             mine(Check::AgentSocket, |doctor| socket::look(&doctor.place)),
@@ -93,15 +115,14 @@ impl Doctor {
             mine(Check::PodsRedirected, pods::redirected),
             mine(Check::PodsRepair, pods::repair),
             mine(Check::Telemetry, flow::look),
+            Examination::some(Check::NetworkWriters, installed),
         ]);
-        let mut report = Report {
-            node: self.node.clone(),
-            version: VERSION.to_owned(),
-            plugin: binary::on_node(&self.place).unwrap_or_default(),
-            findings: diagnose(examinations, LIMIT, |_| {}),
-        };
+        let findings = diagnose(examinations, LIMIT, |_| {});
+        let plugin = brought.plugin.get().cloned().unwrap_or_default();
+        let mut report = Report { node: self.node.clone(), version: VERSION.to_owned(), plugin, findings };
         // The agent knows exactly what is to be there.
-        report.merge(Report { findings: installed::look(self), ..Report::default() });
+        let findings = brought.installed.get().cloned().unwrap_or_default();
+        report.merge(Report { findings, ..Report::default() });
         report
     }
 

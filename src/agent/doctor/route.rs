@@ -23,6 +23,9 @@ pub const SETTINGS_PATH: &str = "/api/v1/settings";
 pub const METRICS_PATH: &str = "/api/v1/metrics";
 /// How long a look counts.
 const FRESH: Duration = Duration::from_secs(1);
+/// How long somebody else's look is waited for: a little longer than its checks may take, and less than whoever asks
+/// waits.
+const PATIENCE: Duration = Duration::from_millis(2200);
 
 /// A look, and when it was over.
 type Look = (Instant, Arc<Report>);
@@ -42,9 +45,10 @@ impl Findings {
         Arc::new(Findings { doctor: Arc::new(doctor), ready, last: Arc::default() })
     }
 
-    /// What the agent finds on its node, a second old at the most. None if looking broke off.
+    /// What the agent finds on its node, a second old at the most. None if looking broke off, or if somebody else's
+    /// look does not come to its end.
     pub async fn report(&self) -> Option<Arc<Report>> {
-        let mut last = self.last.clone().lock_owned().await;
+        let mut last = tokio::time::timeout(PATIENCE, self.last.clone().lock_owned()).await.ok()?;
         if let Some((at, report)) = last.as_ref()
             && at.elapsed() < FRESH
         {
@@ -73,7 +77,7 @@ pub fn routes(findings: Arc<Findings>) -> Router {
 
 async fn answer(findings: Arc<Findings>, query: HashMap<String, String>) -> Response {
     let Some(pod) = query.get("pod") else {
-        let broke_off = "looking broke off: this is a defect, please report it\n";
+        let broke_off = "looking broke off or hangs: see the agent's log, and whether the node's disk hangs\n";
         return match findings.report().await {
             Some(report) => json(&report),
             None => (StatusCode::INTERNAL_SERVER_ERROR, broke_off).into_response(),
