@@ -245,6 +245,18 @@ impl Report {
         self.sort();
     }
 
+    /// Leaves these checks to the agent of the same node, if it says anything of them: they were made at places that
+    /// were only guessed, and it knows the right ones.
+    pub fn give_way(&mut self, agent: &Report, guessed: &[Check]) {
+        if !guessed.iter().any(|check| agent.of(*check).is_some()) {
+            return;
+        }
+        self.findings.retain(|own| !guessed.iter().any(|check| own.is(*check)));
+        if guessed.contains(&Check::PluginBinary) {
+            self.plugin.clear();
+        }
+    }
+
     /// Puts the findings into the order of the checks; those of other versions come last.
     pub fn sort(&mut self) {
         let place = |finding: &Finding| Check::ALL.iter().position(|check| finding.is(*check)).unwrap_or(usize::MAX);
@@ -301,6 +313,31 @@ mod tests {
         let whats: Vec<&str> = own.findings.iter().map(|finding| finding.what.as_str()).collect();
         assert_eq!(whats, ["ready", "it is gone", "as wanted", "nftables"]);
         assert_eq!((own.worst(), own.version.as_str()), (Status::Problem, "0.1.0"));
+    }
+
+    #[test]
+    fn what_was_seen_at_guessed_places_gives_way_to_the_agents_word() {
+        let guessed = [Check::NetworkValid, Check::NetworkPlace];
+        let own = Report {
+            plugin: "guess".into(),
+            findings: vec![
+                Finding::problem(Check::NetworkValid, "no pod gets a network", "look"),
+                Finding::problem(Check::Kubeconfig, "it is missing", "look"),
+            ],
+            ..Report::default()
+        };
+        let agent = |check| Report { findings: vec![Finding::ok(check, "fine")], ..Report::default() };
+        let merged = |agent: Report| {
+            let mut own = own.clone();
+            own.give_way(&agent, &guessed);
+            own.merge(agent);
+            own.findings.iter().map(|finding| (finding.check.to_string(), finding.status)).collect::<Vec<_>>()
+        };
+        let missing = ("kubeconfig.file".to_owned(), Status::Problem);
+        assert_eq!(merged(agent(Check::NetworkPlace)), [("network.place".to_owned(), Status::Ok), missing.clone()]);
+        // An agent that installs nothing says nothing of it.
+        let kept = merged(agent(Check::Backend));
+        assert_eq!(kept[..2], [("network.valid".to_owned(), Status::Problem), missing]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::scene::{Scene, text};
 use crate::support::api::Fault;
+use crate::support::other_users_for;
 use crate::support::runtime_node::LIST;
 use serde_json::json;
 use std::fs::{self, Permissions};
@@ -217,4 +218,27 @@ fn wrong_use_and_a_node_that_may_not_be_looked_at_are_no_findings() {
     }
     assert_eq!(scene.doctor(&["--runtime-endpoint", "tcp://x"]).status, 2);
     assert_eq!(scene.doctor(&["--pod", "shop/web-0"]).status, 2, "nobody can be asked");
+}
+
+#[test]
+fn places_that_were_only_guessed_give_way_to_the_agents_word() {
+    let mut scene = Scene::bare();
+    scene.agent = Some(scene.start(&[]));
+    let findings = scene.doctor_on_node(0);
+    let shown = findings.of("network.place");
+    assert!(shown["evidence"].to_string().contains("10-primary.conflist"), "{findings:#?}");
+    assert!(findings.of("plugin.binary")["evidence"].to_string().contains("/host/opt/cni/bin"), "{findings:#?}");
+    findings.fine();
+}
+
+#[test]
+fn who_is_not_root_on_a_node_could_not_look() {
+    if !other_users_for("doctor by somebody who is not root") {
+        return;
+    }
+    let scene = Scene::new();
+    fs::set_permissions(scene.runtime.node.run_dir.path(), Permissions::from_mode(0o755)).unwrap();
+    let findings = scene.doctor_on_node(65534);
+    assert_eq!((findings.status, findings.all().len()), (2, 0), "{findings:#?}");
+    assert!(findings.stderr.contains("run doctor as root"), "{findings:#?}");
 }

@@ -6,6 +6,7 @@ use crate::support::runtime_node::RuntimeNode;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 use tempfile::TempDir;
@@ -89,6 +90,23 @@ impl Scene {
         command.envs(self.runtime.layout.environment()).env("HOST_PROC", self.proc());
         command.env("CNI_AGENT_RUN_DIR", self.runtime.node.run_dir.path());
         command.env("KUBECONFIG", self.kubeconfig()).envs(more.iter().copied());
+        Findings::of_command(&mut command)
+    }
+
+    /// What the command finds on the node itself, where nobody tells it more than the run directory; as this user.
+    pub fn doctor_on_node(&self, user: u32) -> Findings {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_istio-cni-otel"));
+        command.args(["doctor", "--output", "json", "--cni-agent-run-dir"]).arg(self.runtime.node.run_dir.path());
+        command.env_clear();
+        if user != 0 {
+            command.uid(user);
+        }
+        Findings::of_command(&mut command)
+    }
+}
+
+impl Findings {
+    fn of_command(command: &mut Command) -> Findings {
         let output = command.output().unwrap();
         let (stdout, stderr) = (output.stdout, String::from_utf8(output.stderr).unwrap());
         let report = serde_json::from_slice(&stdout).unwrap_or(Value::Null);

@@ -11,13 +11,18 @@ use crate::domain::failure::whole;
 use crate::domain::finding::{Check, Finding, Report};
 use crate::host::conf_dir::ConfDir;
 use crate::host::local_http::{LocalError, get};
+use crate::ops::diagnose::within;
 use crate::wire::conflist;
 use crate::wire::finding::{LARGEST, decode};
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::{AccessFlags, faccessat};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long the agent may take: longer than its own checks may.
 const ANSWER: Duration = Duration::from_millis(2500);
+/// How long what is looked at before the checks may take.
+const GLANCE: Duration = Duration::from_millis(500);
 /// No other answer is longer.
 const LONGEST: usize = 8 << 20;
 /// What is mounted in the agent's pod, and nowhere else.
@@ -36,7 +41,7 @@ fn in_pod() -> bool {
 
 /// Looks at the node, or asks its agent for one pod.
 pub fn look(args: &DoctorArgs, pod: Option<(&str, &str)>) -> Result<(Report, Place), CouldNot> {
-    let (place, settings) = place(args)?;
+    let Where { place, settings, guessed } = place(args)?;
     if let Some((namespace, name)) = pod {
         let asked = ask(&place, &format!("{PATH}?pod={namespace}/{name}"));
         let asked =
@@ -53,6 +58,7 @@ pub fn look(args: &DoctorArgs, pod: Option<(&str, &str)>) -> Result<(Report, Pla
     report.findings.extend(settings);
     match asking.join().unwrap_or_else(|_| Err("asking it broke off".to_owned())) {
         Ok(agents) => {
+            report.give_way(&agents, &guessed);
             report.findings.extend([answers(&agents), versions(&agents, &report)]);
             report.merge(agents);
         }
@@ -63,14 +69,23 @@ pub fn look(args: &DoctorArgs, pod: Option<(&str, &str)>) -> Result<(Report, Pla
     Ok((report, place))
 }
 
-/// Where to look, and what is to be said of the settings that say so.
-fn place(args: &DoctorArgs) -> Result<(Place, Option<Finding>), CouldNot> {
+/// Where to look.
+struct Where {
+    place: Place,
+    /// What is to be said of the settings that say so.
+    settings: Option<Finding>,
+    /// The checks that are made at places which nobody has named.
+    guessed: Vec<Check>,
+}
+
+fn place(args: &DoctorArgs) -> Result<Where, CouldNot> {
     let lookup = |key: &str| std::env::var(key).ok();
-    let (mut place, mut settings) = (Place::on_node(), None);
+    let (mut place, mut settings, mut guessed) = (Place::on_node(), None, guessed(args));
     if in_pod() {
         match Settings::read(&lookup, "") {
             Ok(read) => {
                 place = Place::of(&read);
+                guessed.clear();
                 settings = Some(Finding::ok(Check::Settings, "the agent's settings can be used"));
             }
             Err(error) => {
@@ -89,11 +104,28 @@ fn place(args: &DoctorArgs) -> Result<(Place, Option<Finding>), CouldNot> {
     let endpoint = runtime_endpoint(&given).map_err(|error| CouldNot(error.to_string()))?;
     place.runtime = endpoint.or(place.runtime);
     let told = || lookup("CNI_AGENT_RUN_DIR").filter(|given| !given.is_empty()).map(PathBuf::from);
-    place.run_dir = match args.reach.cni_agent_run_dir.clone().or_else(told).or_else(|| said_by_entry(&place)) {
+    place.run_dir = match args.reach.cni_agent_run_dir.clone().or_else(told).or_else(|| said_in_time(&place)) {
         Some(run_dir) => run_dir,
         None => place.run_dir,
     };
-    Ok((place, settings))
+    Ok(Where { place, settings, guessed })
+}
+
+/// What is looked at by guess where no settings are known.
+fn guessed(args: &DoctorArgs) -> Vec<Check> {
+    let mut guessed = vec![Check::Kubeconfig, Check::KubeconfigMode];
+    if args.cni_net_dir.is_none() {
+        guessed.extend([Check::NetworkValid, Check::NetworkPlace, Check::NetworkWriters, Check::RuntimeDirectory]);
+    }
+    if args.cni_bin_dir.is_none() {
+        guessed.extend([Check::PluginBinary, Check::RuntimeDirectory]);
+    }
+    guessed
+}
+
+fn said_in_time(place: &Place) -> Option<PathBuf> {
+    let place = place.clone();
+    within(GLANCE, move || said_by_entry(&place)).flatten()
 }
 
 /// The run directory that the plugin is told of, where our entry can be read.
@@ -106,16 +138,31 @@ fn said_by_entry(place: &Place) -> Option<PathBuf> {
 
 /// Only root sees what there is to be seen.
 fn allowed(place: &Place) -> Result<(), CouldNot> {
-    let refused = |path: &Path| {
-        let error = std::fs::read_dir(path).err()?;
-        (error.kind() == std::io::ErrorKind::PermissionDenied).then(|| path.display().to_string())
-    };
-    match [&place.run_dir, &place.net_dir].into_iter().find_map(|path| refused(path)) {
-        Some(path) => {
-            Err(CouldNot(format!("{path} cannot be read: run doctor as root on the node, or in the agent's pod")))
-        }
+    let place = place.clone();
+    // A disk that hangs is found by the checks.
+    match within(GLANCE, move || refused(&place)).flatten() {
+        Some(path) => Err(CouldNot(format!(
+            "{} cannot be used: run doctor as root on the node, or in the agent's pod",
+            path.display()
+        ))),
         None => Ok(()),
     }
+}
+
+/// The first of the places that whoever looks has no access to.
+fn refused(place: &Place) -> Option<PathBuf> {
+    let is_denied = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+    let [socket, kubeconfig] = [place.run_dir.join(SOCKET), place.kubeconfig()];
+    let connects =
+        || faccessat(AT_FDCWD, &socket, AccessFlags::W_OK, AtFlags::AT_EACCESS).map_err(std::io::Error::from);
+    [
+        (&place.run_dir, std::fs::read_dir(&place.run_dir).err()),
+        (&place.net_dir, std::fs::read_dir(&place.net_dir).err()),
+        (&kubeconfig, std::fs::File::open(&kubeconfig).err()),
+        (&socket, connects().err()),
+    ]
+    .into_iter()
+    .find_map(|(path, error)| error.as_ref().is_some_and(is_denied).then(|| path.clone()))
 }
 
 /// What the agent answers at another path.
