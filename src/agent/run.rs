@@ -189,6 +189,7 @@ impl Running {
             readiness: self.readiness.clone(),
             cache: self.cache.clone(),
             states: aftercare.states(),
+            audits: lent.settings.audit.interval.is_some(),
             repair: aftercare.broken(),
             backend: lent.backend.clone(),
             installation: installed.map(|installed| installed.installation.clone()),

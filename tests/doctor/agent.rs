@@ -216,3 +216,21 @@ fn a_kernel_without_what_the_rules_need_is_found() {
         assert_eq!(findings.of("agent.ready")["status"], "problem", "the one explains the other");
     });
 }
+
+#[test]
+fn pods_that_nobody_looks_at_are_not_said_to_be_well() {
+    let mut scene = Scene::installed();
+    scene.agent = Some(scene.start(&[("SKIP_INSTALL", "true"), ("AUDIT_INTERVAL", "0")]));
+    let findings = scene.doctor(&[]);
+    findings.fine();
+    let finding = findings.of("pods.redirected");
+    assert_eq!(finding["status"], "unknown");
+    assert!(text(&finding["next"]).contains("AUDIT_INTERVAL"), "{finding}");
+    scene.agent = None;
+    scene.agent = Some(scene.start(&[("SKIP_INSTALL", "true"), ("AUDIT_INTERVAL", "1s")]));
+    let deadline = Instant::now() + PATIENCE;
+    while scene.doctor(&[]).of("pods.redirected")["status"] != "ok" {
+        assert!(Instant::now() < deadline, "the first round does not end");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}

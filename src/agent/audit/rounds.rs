@@ -96,6 +96,7 @@ impl Audit {
             let next = Instant::now() + self.interval.unwrap_or(SWEEP);
             if self.interval.is_some() {
                 self.round(|_| true).await;
+                self.verdicts.states().round_over();
             }
             // What comes between two rounds and was not set up by us is not left to the next one.
             while tokio::time::timeout_at(next.into(), self.news.notified()).await.is_ok() {

@@ -3,6 +3,7 @@
 use crate::domain::pod::PodRef;
 use crate::domain::pod_state::PodState;
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Hears how many pods are in each state, whenever that changes.
@@ -11,6 +12,8 @@ type Count = Box<dyn Fn(PodState, usize) + Send + Sync>;
 /// The states of this node's pods, by UID.
 pub struct States {
     inner: Mutex<Inner>,
+    /// Whether a round over all pods is over.
+    all_seen: AtomicBool,
     count: Count,
 }
 
@@ -33,7 +36,17 @@ pub struct SettingUp {
 impl States {
     /// Nothing is known yet.
     pub fn new(count: impl Fn(PodState, usize) + Send + Sync + 'static) -> Arc<States> {
-        Arc::new(States { inner: Mutex::default(), count: Box::new(count) })
+        Arc::new(States { inner: Mutex::default(), all_seen: AtomicBool::new(false), count: Box::new(count) })
+    }
+
+    /// Whether all pods were looked at since the agent started, as far as they could be.
+    pub fn all_seen(&self) -> bool {
+        self.all_seen.load(Ordering::Relaxed)
+    }
+
+    /// A round over all pods is over.
+    pub fn round_over(&self) {
+        self.all_seen.store(true, Ordering::Relaxed);
     }
 
     /// The state of a pod, if one is known.

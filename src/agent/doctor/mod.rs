@@ -43,6 +43,8 @@ pub struct Doctor {
     pub readiness: Arc<Readiness>,
     pub cache: Arc<PodCache>,
     pub states: Arc<States>,
+    /// Whether pods are looked at in rounds at all.
+    pub audits: bool,
     pub repair: Option<Arc<Found>>,
     pub backend: Decision,
     pub installation: Option<Arc<Installation>>,

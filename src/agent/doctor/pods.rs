@@ -65,6 +65,15 @@ pub fn redirected(doctor: &Doctor) -> Finding {
         let next = "mount the host's /proc at /host/proc, with CAP_SYS_PTRACE; the agent's log says why for each";
         return Finding::warning(CHECK, what, next).with_some(&unknown);
     }
+    let seen = format!("redirected as it should be, from their setup: {}", so_many(right, "meshed pod"));
+    if !doctor.audits {
+        let what = "pods that this agent has not set up are not looked at, as the settings say";
+        return Finding::unknown(CHECK, what, "set AUDIT_INTERVAL to have all pods looked at").with(seen);
+    }
+    if !doctor.states.all_seen() {
+        let what = "the node's pods have not all been looked at since the agent started";
+        return Finding::unknown(CHECK, what, "ask again in a while; see watch.fresh if it stays so").with(seen);
+    }
     Finding::ok(CHECK, format!("redirected as it should be: {}", so_many(right, "meshed pod")))
 }
 
