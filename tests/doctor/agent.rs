@@ -234,3 +234,13 @@ fn pods_that_nobody_looks_at_are_not_said_to_be_well() {
         std::thread::sleep(Duration::from_millis(100));
     }
 }
+
+#[test]
+fn what_an_agent_without_a_collector_leaves_for_others_is_no_warning() {
+    let scene = Scene::new();
+    let spool = scene.runtime.node.path("spool");
+    fs::create_dir_all(&spool).unwrap();
+    (0..20).for_each(|n| fs::write(spool.join(format!("{n:020}.told.spool")), "").unwrap());
+    scene.doctor(&[]).fine();
+    assert!(fs::read_dir(&spool).unwrap().count() >= 20, "nobody has taken them away");
+}

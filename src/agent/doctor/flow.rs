@@ -42,7 +42,9 @@ pub fn look(doctor: &Doctor) -> Finding {
             .with_some(&failing)
             .with_some(&destinations);
     }
-    let waiting = Spool::in_run_dir(&doctor.place.run_dir).waiting().unwrap_or_default();
+    let mut waiting = Spool::in_run_dir(&doctor.place.run_dir).waiting().unwrap_or_default();
+    // Who has no collector leaves what it has read to whoever has one.
+    waiting.retain(|file| !(destinations.is_empty() && file.told));
     let bytes: u64 = waiting.iter().map(|file| file.bytes).sum();
     if waiting.len() >= WAITING {
         let what = format!(
