@@ -6,10 +6,14 @@ mod support;
 use istio_cni_otel::domain::outbound::Outbound;
 use istio_cni_otel::domain::pod::PodFacts;
 use istio_cni_otel::domain::pod_state::PodState;
+use istio_cni_otel::domain::repair::{Action, Mode};
 use istio_cni_otel::domain::request::{Backend, Bounds};
+use istio_cni_otel::domain::ruleset::Difference;
 use istio_cni_otel::domain::step::{ErrorType, Step};
+use istio_cni_otel::host::fake::FakeNamespaces;
 use istio_cni_otel::host::kernel::HostNamespaces;
-use istio_cni_otel::ops::ports::Applied;
+use istio_cni_otel::ops::attempt::{Attempt, Concluded, attempt};
+use istio_cni_otel::ops::ports::{Applied, BoxedError, Changed, FoundNamespace, PodChanges, PodNamespaces};
 use istio_cni_otel::ops::repair::{Site, look, restore};
 use istio_cni_otel::telemetry::keys;
 use istio_cni_otel::telemetry::story::{Batch, text_attribute};
@@ -107,6 +111,67 @@ fn a_wrong_annotation_is_told_before_anything_is_entered() {
     let failure = repaired(&proc, &facts, Backend::Nftables).0.unwrap_err();
     assert_eq!((failure.step, failure.error_type), (Step::RulesBuild, ErrorType::AnnotationInvalid));
     assert_eq!(wire.pod.nft_tables(), Vec::<String>::new());
+}
+
+/// What the kernel said yes to, and does not have: somebody was quicker, or it is broken.
+#[test]
+fn a_repair_whose_rules_are_not_there_when_they_are_read_back_has_failed() {
+    let namespaces = FakeNamespaces::with_addresses([POD4.parse().unwrap()]);
+    let gone = Difference { place: "istio-proxy-nat istio-redirect".into(), what: "missing rule".into() };
+    let (pod, outbound, bounds) = (meshed(&[POD4]), Ok(Outbound::default()), Bounds::default());
+    let site = Site {
+        pods: &Found,
+        namespaces: &namespaces,
+        backend: Backend::Nftables,
+        outbound: &outbound,
+        bounds: &bounds,
+    };
+    let label = <(String, String)>::default();
+    for (differences, result) in [(vec![gone], "fail"), (vec![], "success")] {
+        namespaces.drift(differences);
+        let tried =
+            Attempt { pod: &pod, cause: "it failed", mode: Mode::Repair, number: 1, label: &label, install: None };
+        let story = story_of(&pod);
+        let concluded = attempt(&story, &tried, Action::Restore, &Found, &|story, pod| restore(story, pod, &site));
+        match &concluded {
+            Concluded::Failed { failure, .. } => {
+                assert_eq!(
+                    (result, failure.step, failure.error_type),
+                    ("fail", Step::RulesVerify, ErrorType::RulesDrifted)
+                );
+            }
+            _ => assert_eq!(result, "success", "{concluded:?}"),
+        }
+        let told = story.into_batch();
+        let whole = told.spans.iter().find(|span| span.name == "repair.pod").unwrap();
+        assert_eq!(text_attribute(&whole.attributes, keys::REPAIR_RESULT), Some(result), "what is counted");
+    }
+    assert!(namespaces.programmed().is_some());
+}
+
+/// Finds a namespace, and is asked for nothing else.
+struct Found;
+
+#[expect(clippy::unwrap_used, reason = "tests assert by panicking")]
+impl PodNamespaces for Found {
+    fn find(&self, _: &PodFacts) -> Result<FoundNamespace, BoxedError> {
+        let netns = std::fs::File::open("/dev/null").unwrap().into();
+        Ok(FoundNamespace { netns, path: String::new(), source: "recorded", outbound: None })
+    }
+}
+
+impl PodChanges for Found {
+    fn delete(&self, _: &PodFacts) -> Result<Changed, BoxedError> {
+        unreachable!("a repair in place deletes nothing")
+    }
+
+    fn evict(&self, _: &PodFacts) -> Result<Changed, BoxedError> {
+        unreachable!("a repair in place evicts nothing")
+    }
+
+    fn label(&self, _: &PodFacts, _: &str, _: &str) -> Result<Changed, BoxedError> {
+        unreachable!("a repair in place labels nothing")
+    }
 }
 
 fn repaired(
