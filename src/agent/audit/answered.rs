@@ -67,14 +67,16 @@ impl Answered {
     fn added(&self, request: &Request, netns: Option<&OwnedFd>, uid: &str, answer: Answer) {
         let pod = PodRef { uid: Some(uid.to_owned()), ..request.pod.clone() };
         match answer {
-            Answer::Enrolled { .. } => self.verdicts.reached(&pod, PodState::Redirected),
+            Answer::Enrolled { .. } => {}
             Answer::Skipped(_) => return self.verdicts.reached(&pod, PodState::Skipped),
             Answer::Done => return,
         }
+        // The record comes first: a DEL doubts only what it finds recorded.
         let record = netns.and_then(|netns| Record::of_add(request, uid, netns));
         if let Some(Err(error)) = record.map(|record| self.records.keep(&record)) {
             let problem = crate::domain::failure::whole(&error);
             self.telemetry.event(AgentEvent::NetnsRecordFailed { problem });
         }
+        self.verdicts.reached(&pod, PodState::Redirected);
     }
 }
