@@ -57,9 +57,8 @@ impl Answered {
     /// The sandbox that was redirected is gone, or another one is not: the audit looks soon. What was
     /// said to be wrong stays said.
     fn doubt(&self, uid: Option<&str>) {
-        let states = self.verdicts.states();
-        if let Some(uid) = uid.filter(|uid| states.of(uid) == Some(PodState::Redirected)) {
-            states.forget(uid);
+        if let Some(uid) = uid {
+            self.verdicts.states().doubt(uid);
             self.news.notify_one();
         }
     }

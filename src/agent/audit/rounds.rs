@@ -161,11 +161,13 @@ impl Audit {
             Wanted::Look => {}
         }
         let began = Instant::now();
-        let (look, looked_at) = (self.look.clone(), pod.clone());
+        let (look, looked_at, doubts) = (self.look.clone(), pod.clone(), states.doubts());
         let looked = tokio::task::spawn_blocking(move || look(&looked_at)).await;
         sleep((began.elapsed() * SHARE).clamp(PAUSES.0, PAUSES.1)).await;
-        // An ADD that began meanwhile knows better, and of a pod that is gone nothing is kept.
-        looked.ok().filter(|_| !states.is_set_up(&pod.reference()) && self.current(pod).is_some())
+        // An ADD that began meanwhile knows better, and of a pod that is gone nothing is kept; nor is what may have been
+        // found before a DEL: whoever doubts has the pods looked at anew.
+        let holds = || !states.is_set_up(&pod.reference()) && self.current(pod).is_some() && states.doubts() == doubts;
+        looked.ok().filter(|_| holds())
     }
 
     /// The pod as it is now, if it is still there.

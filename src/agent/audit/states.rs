@@ -23,6 +23,8 @@ struct Inner {
     /// Of those, the ones that were redirected at some time.
     were_right: HashSet<String>,
     counts: [usize; PodState::ALL.len()],
+    /// How often anything was doubted.
+    doubts: u64,
     /// Pods with an ADD under way, by namespace and name, and how many there are.
     set_up: HashMap<(String, String), usize>,
 }
@@ -68,6 +70,19 @@ impl States {
     /// A pod is in this state from now on; gives the one before.
     pub fn set(&self, uid: &str, state: PodState) -> Option<PodState> {
         self.change(uid, Some(state))
+    }
+
+    /// What was found of a pod until now says nothing any more.
+    pub fn doubt(&self, uid: &str) {
+        self.lock().doubts += 1;
+        if self.of(uid) == Some(PodState::Redirected) {
+            self.forget(uid);
+        }
+    }
+
+    /// How often anything was doubted: what was found meanwhile may be of before.
+    pub fn doubts(&self) -> u64 {
+        self.lock().doubts
     }
 
     /// The pod is gone, or nothing is known of it any more.
