@@ -293,7 +293,10 @@ fn one_port_is_enough_if_it_is_the_right_one() {
     drop(outbound);
     let _inbound = taken(&wire, &[15006]);
     let (kind, message) = Validator::of_proxy(&SOON).run(&wire.pod).failed();
-    assert!(kind == "port_taken" && message.contains("nothing could listen on 127.0.0.1:15006 (address already in use)"), "{message}");
+    assert!(
+        kind == "port_taken" && message.contains("nothing could listen on 127.0.0.1:15006 (address already in use)"),
+        "{message}"
+    );
 }
 
 #[test]
