@@ -163,7 +163,7 @@ fn a_namespace_that_is_gone_is_unknown_and_never_redirected() {
 #[test]
 fn a_pod_whose_sandbox_went_or_whose_add_failed_is_not_counted_as_redirected() {
     let (world, proc, sandbox) = (World::new(&[web_0()]), Proc::new(), support::agent::sandbox());
-    let agent = without_processes(&world, &proc, "1s");
+    let agent = without_processes(&world, &proc, "1h");
     world.node.call("ADD", &sandbox.path()).result();
     wait_for_counts(&agent, [1.0, 0.0, 0.0, 0.0]);
     world.node.call("DEL", &sandbox.path());

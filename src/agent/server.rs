@@ -152,6 +152,7 @@ fn handle(stream: UnixStream, service: &Service) {
         Err(ReceiveError::Nothing) => return,
         Err(error) => return service.telemetry.event(unreadable(&mut connection, &error)),
     };
+    let under_way = service.answered.begins(&call.request);
     let (story, conclusion) = service.conclude(&call, netns.as_ref());
     let (told, tells) = (story.into_batch(), tells(&call));
     // With the answer the caller believes that it is told, here and by itself.
@@ -159,7 +160,7 @@ fn handle(stream: UnixStream, service: &Service) {
     connection.limit(TALK);
     let answered = answer(&mut connection, &conclusion);
     // Before the caller's telemetry, which may take its time: the pod's DEL may come meanwhile.
-    service.answered.ends(&call.request, netns.as_ref(), &conclusion);
+    service.answered.ends(&call.request, netns.as_ref(), &conclusion, under_way);
     service.telemetry.ingest_held(told, Origin::Agent, &mut held);
     let heard = take_telemetry(&mut connection, service, &mut held);
     let goes_alone = matches!(&conclusion.result, Err(failure) if failure.step == Step::AgentCall);

@@ -44,7 +44,6 @@ impl Service {
     /// Does what the call asks for. Nothing here waits longer than the call's bounds.
     pub fn conclude(&self, call: &Call, netns: Option<&OwnedFd>) -> (Story, Conclusion) {
         let request = &call.request;
-        let _under_way = self.answered.begins(request);
         let level = Level::from_word(&call.level);
         let story = Story::begin(Clock::start(), call.trace, call.parent, request.pod.clone(), level, None);
         if let (Some(flags), Some(parent)) = (call.pinned, call.parent) {

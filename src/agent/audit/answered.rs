@@ -1,7 +1,7 @@
 //! What is kept of a call once it is answered: where a pod's namespace is, and that its rules were
 //! read back.
 
-use super::states::SettingUp;
+use super::states::UnderWay;
 use super::verdict::Verdicts;
 use crate::domain::notice::Notice;
 use crate::domain::pod::PodRef;
@@ -12,7 +12,7 @@ use crate::host::pod_netns::{Record, Records};
 use crate::telemetry::agent_event::AgentEvent;
 use crate::telemetry::pipeline::Telemetry;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 /// Keeps what calls came to.
@@ -22,27 +22,43 @@ pub struct Answered {
     pub telemetry: Telemetry,
     /// Wakes the audit.
     pub news: Arc<Notify>,
+    /// Held while what one call came to is kept.
+    pub keeping: Mutex<()>,
     /// Says something on a pod.
     pub say: Box<dyn Fn(Notice) + Send + Sync>,
 }
 
 impl Answered {
-    /// A call begins: until the guard is dropped, its pod is being set up.
-    pub fn begins(&self, request: &Request) -> Option<SettingUp> {
-        (request.command == Command::Add).then(|| self.verdicts.states().setting_up(&request.pod))
+    /// A call begins that changes its pod: until what it came to is kept, an ADD's pod is being set up.
+    pub fn begins(&self, request: &Request) -> Option<UnderWay> {
+        let is_add = request.command == Command::Add;
+        let changes = is_add || request.command == Command::Del;
+        changes.then(|| self.verdicts.states().begins(&request.pod, &request.container_id, is_add))
     }
 
-    /// A call was answered; nobody waits for this.
-    pub fn ends(&self, request: &Request, netns: Option<&OwnedFd>, conclusion: &Conclusion) {
-        match (request.command, &conclusion.result, &conclusion.pod_uid) {
+    /// A call was answered; nobody waits for this. So the sandbox's next call may have ended before, and
+    /// then knows better.
+    pub fn ends(&self, request: &Request, netns: Option<&OwnedFd>, conclusion: &Conclusion, call: Option<UnderWay>) {
+        let Some(call) = call else { return };
+        let known = conclusion.pod_uid.as_deref();
+        if let Err(failure) = &conclusion.result
+            && let Some(notice) = refusal::notice(request, known, failure)
+        {
+            (self.say)(notice);
+        }
+        let _keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        if !call.ends_last() {
+            // The audit may have left the pod alone because of this call.
+            drop(call);
+            return self.news.notify_one();
+        }
+        match (request.command, &conclusion.result, known) {
             (Command::Add, Ok(answer), Some(uid)) => self.added(request, netns, uid, *answer),
-            (Command::Add, Err(failure), known) => {
-                self.doubt(known.as_deref().or(request.pod.uid.as_deref()));
-                if let Some(notice) = refusal::notice(request, known.as_deref(), failure) {
-                    (self.say)(notice);
-                }
+            (Command::Add, Err(_), known) => {
+                drop(call);
+                self.doubt(known.or(request.pod.uid.as_deref()));
             }
-            (Command::Del, _, _) => {
+            (Command::Del, ..) => {
                 // Sandboxes that ended long ago are deleted again while the pod has another one.
                 if let Some(uid) = request.pod.uid.as_deref()
                     && self.records.forget(uid, &request.container_id)
@@ -70,7 +86,6 @@ impl Answered {
             Answer::Skipped(_) => return self.verdicts.reached(&pod, PodState::Skipped),
             Answer::Done => return,
         }
-        // The record comes first: a DEL doubts only what it finds recorded.
         let record = netns.and_then(|netns| Record::of_add(request, uid, netns));
         if let Some(Err(error)) = record.map(|record| self.records.keep(&record)) {
             let problem = crate::domain::failure::whole(&error);

@@ -161,12 +161,12 @@ impl Audit {
             Wanted::Look => {}
         }
         let began = Instant::now();
-        let (look, looked_at, doubts) = (self.look.clone(), pod.clone(), states.doubts());
+        let (look, looked_at, under_way) = (self.look.clone(), pod.clone(), states.look(&pod.uid));
         let looked = tokio::task::spawn_blocking(move || look(&looked_at)).await;
         sleep((began.elapsed() * SHARE).clamp(PAUSES.0, PAUSES.1)).await;
-        // An ADD that began meanwhile knows better, and of a pod that is gone nothing is kept; nor is what may have been
-        // found before a DEL: whoever doubts has the pods looked at anew.
-        let holds = || !states.is_set_up(&pod.reference()) && self.current(pod).is_some() && states.doubts() == doubts;
+        // An ADD knows better, and of a pod that is gone nothing is kept; nor is what may have been found before
+        // a DEL: whoever doubts has the pods looked at anew.
+        let holds = || !states.is_set_up(&pod.reference()) && self.current(pod).is_some() && under_way.holds();
         looked.ok().filter(|_| holds())
     }
 

@@ -37,6 +37,7 @@ impl Audited {
             verdicts: verdicts.clone(),
             telemetry: telemetry.clone(),
             news: news.clone(),
+            keeping: std::sync::Mutex::default(),
             say: Box::new(move |notice| on_pods.say(notice)),
         };
         Audited { verdicts, answered: Arc::new(answered), news, telemetry }

@@ -23,16 +23,38 @@ struct Inner {
     /// Of those, the ones that were redirected at some time.
     were_right: HashSet<String>,
     counts: [usize; PodState::ALL.len()],
-    /// How often anything was doubted.
-    doubts: u64,
-    /// Pods with an ADD under way, by namespace and name, and how many there are.
-    set_up: HashMap<(String, String), usize>,
+    /// Looks at pods that are under way, and whether something was heard of the pod since they began.
+    looks: Vec<(String, Arc<AtomicBool>)>,
+    /// Sandboxes with calls under way.
+    calls: HashMap<Sandbox, Calls>,
 }
 
-/// An ADD that is under way, until this is dropped.
-pub struct SettingUp {
+/// A pod's namespace and name, not its UID: a static pod's sandbox has another one than its object; and the
+/// sandbox's container.
+type Sandbox = (String, String, String);
+
+/// The calls of one sandbox that are under way.
+#[derive(Default)]
+struct Calls {
+    adds: usize,
+    all: usize,
+    /// How many have begun since there was none.
+    begun: u64,
+    /// The newest of those that have ended.
+    ended: u64,
+}
+
+/// A look at a pod's rules.
+pub struct Look {
+    overtaken: Arc<AtomicBool>,
+}
+
+/// A call that sets a pod up or takes it down, until this is dropped.
+pub struct UnderWay {
     states: Arc<States>,
-    pod: (String, String),
+    sandbox: Sandbox,
+    is_add: bool,
+    number: u64,
 }
 
 impl States {
@@ -74,15 +96,17 @@ impl States {
 
     /// What was found of a pod until now says nothing any more.
     pub fn doubt(&self, uid: &str) {
-        self.lock().doubts += 1;
+        self.lock().overtake_looks(uid);
         if self.of(uid) == Some(PodState::Redirected) {
             self.forget(uid);
         }
     }
 
-    /// How often anything was doubted: what was found meanwhile may be of before.
-    pub fn doubts(&self) -> u64 {
-        self.lock().doubts
+    /// A look at this pod begins.
+    pub fn look(&self, uid: &str) -> Look {
+        let overtaken = Arc::new(AtomicBool::new(false));
+        self.lock().looks.push((uid.to_owned(), overtaken.clone()));
+        Look { overtaken }
     }
 
     /// The pod is gone, or nothing is known of it any more.
@@ -96,20 +120,26 @@ impl States {
         gone.iter().for_each(|uid| self.forget(uid));
     }
 
-    /// An ADD of this pod begins.
-    pub fn setting_up(self: &Arc<Self>, pod: &PodRef) -> SettingUp {
-        let pod = key(pod);
-        *self.lock().set_up.entry(pod.clone()).or_default() += 1;
-        SettingUp { states: self.clone(), pod }
+    /// An ADD of this pod begins, or a DEL, with this container.
+    pub fn begins(self: &Arc<Self>, pod: &PodRef, container: &str, is_add: bool) -> UnderWay {
+        let sandbox = (pod.namespace.clone(), pod.name.clone(), container.to_owned());
+        let mut inner = self.lock();
+        let calls = inner.calls.entry(sandbox.clone()).or_default();
+        calls.adds += usize::from(is_add);
+        calls.all += 1;
+        calls.begun += 1;
+        UnderWay { states: self.clone(), sandbox, is_add, number: calls.begun }
     }
 
     /// Whether an ADD of this pod is under way.
     pub fn is_set_up(&self, pod: &PodRef) -> bool {
-        self.lock().set_up.contains_key(&key(pod))
+        let is_its = |(namespace, name, _): &Sandbox| *namespace == pod.namespace && *name == pod.name;
+        self.lock().calls.iter().any(|(sandbox, calls)| calls.adds > 0 && is_its(sandbox))
     }
 
     fn change(&self, uid: &str, to: Option<PodState>) -> Option<PodState> {
         let mut inner = self.lock();
+        inner.overtake_looks(uid);
         let before = match to {
             Some(state) => inner.known.insert(uid.to_owned(), state),
             None => inner.known.remove(uid),
@@ -135,21 +165,44 @@ impl States {
     }
 }
 
-impl Drop for SettingUp {
-    fn drop(&mut self) {
-        let mut inner = self.states.lock();
-        if let Some(count) = inner.set_up.get_mut(&self.pod) {
-            *count -= 1;
-            if *count == 0 {
-                inner.set_up.remove(&self.pod);
-            }
-        }
+impl Inner {
+    fn overtake_looks(&mut self, uid: &str) {
+        self.looks.retain(|(pod, overtaken)| {
+            overtaken.fetch_or(pod == uid, Ordering::Relaxed);
+            Arc::strong_count(overtaken) > 1
+        });
     }
 }
 
-/// Not the UID: a static pod's sandbox has another one than its object.
-fn key(pod: &PodRef) -> (String, String) {
-    (pod.namespace.clone(), pod.name.clone())
+impl Look {
+    /// Whether nothing else was heard of the pod since the look began: else what it found may be of before.
+    pub fn holds(&self) -> bool {
+        !self.overtaken.load(Ordering::Relaxed)
+    }
+}
+
+impl UnderWay {
+    /// The call ends; whether what it came to still holds: no call for this sandbox that began later has ended.
+    pub fn ends_last(&self) -> bool {
+        let mut inner = self.states.lock();
+        let Some(calls) = inner.calls.get_mut(&self.sandbox) else { return true };
+        let last = calls.ended < self.number;
+        calls.ended = calls.ended.max(self.number);
+        last
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut inner = self.states.lock();
+        if let Some(calls) = inner.calls.get_mut(&self.sandbox) {
+            calls.adds -= usize::from(self.is_add);
+            calls.all -= 1;
+            if calls.all == 0 {
+                inner.calls.remove(&self.sandbox);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -178,11 +231,44 @@ mod tests {
     fn a_pod_is_being_set_up_until_its_last_add_is_over() {
         let states = States::new(|_, _| {});
         let pod = PodRef { namespace: "shop".into(), name: "web-0".into(), uid: None };
-        let first = states.setting_up(&pod);
-        let second = states.setting_up(&pod);
+        let first = states.begins(&pod, "c-1", true);
+        let second = states.begins(&pod, "c-1", true);
+        let taken_down = states.begins(&pod, "c-1", false);
         drop(first);
         assert!(states.is_set_up(&pod));
         drop(second);
+        assert!(!states.is_set_up(&pod), "a DEL sets nothing up");
+        drop(taken_down);
         assert!(!states.is_set_up(&pod));
+    }
+
+    #[test]
+    fn a_look_holds_until_something_else_is_heard_of_its_pod() {
+        let states = States::new(|_, _| {});
+        let looks: Vec<_> = ["set", "doubted", "gone", "left alone"].into_iter().map(|uid| states.look(uid)).collect();
+        states.set("set", PodState::Redirected);
+        states.doubt("doubted");
+        states.forget("gone");
+        assert_eq!(looks.iter().map(Look::holds).collect::<Vec<_>>(), [false, false, false, true]);
+        drop(looks);
+        assert!(states.look("set").holds());
+        states.set("other", PodState::Skipped);
+        assert!(states.lock().looks.is_empty());
+    }
+
+    #[test]
+    fn a_call_that_ends_after_a_later_one_decides_nothing() {
+        let states = States::new(|_, _| {});
+        let pod = PodRef { namespace: "shop".into(), name: "web-0".into(), uid: None };
+        let (add, del) = (states.begins(&pod, "c-1", true), states.begins(&pod, "c-1", false));
+        assert!(del.ends_last());
+        drop(del);
+        assert!(!add.ends_last(), "the sandbox was taken down meanwhile");
+        drop(add);
+        let (add, old) = (states.begins(&pod, "c-2", true), states.begins(&pod, "c-1", false));
+        assert!(old.ends_last() && add.ends_last(), "another sandbox was");
+        drop((add, old));
+        assert!(states.begins(&pod, "c-1", true).ends_last());
+        assert!(states.lock().calls.is_empty());
     }
 }
