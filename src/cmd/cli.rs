@@ -7,6 +7,7 @@ use super::doctor::{self, DoctorArgs};
 use super::explain;
 use super::explain::args::ExplainArgs;
 use super::rules::{self, RulesArgs};
+use super::runbook::{self, RunbookArgs};
 use super::validate;
 use super::validate::flags::{ValidateArgs, is_other_log_flag};
 use super::validate::settings::Form;
@@ -48,6 +49,7 @@ enum Command {
     Doctor(DoctorArgs),
     Explain(ExplainArgs),
     Rules(RulesArgs),
+    Runbook(RunbookArgs),
     Demo(DemoArgs),
     Validate(ValidateArgs),
     /// The validator by the name that pod templates call it by, after an image's entrypoint.
@@ -107,6 +109,7 @@ enum KubectlCommand {
     Doctor(DoctorArgs),
     Explain(ExplainArgs),
     Rules(RulesArgs),
+    Runbook(RunbookArgs),
     /// Print name and version.
     #[command(name = "version")]
     PrintVersion,
@@ -130,6 +133,7 @@ pub fn run(mut arguments: Vec<OsString>) -> ExitCode {
             KubectlCommand::Doctor(args) => Command::Doctor(args),
             KubectlCommand::Explain(args) => Command::Explain(args),
             KubectlCommand::Rules(args) => Command::Rules(args),
+            KubectlCommand::Runbook(args) => Command::Runbook(args),
             KubectlCommand::PrintVersion => Command::PrintVersion,
         }),
         _ => Cli::try_parse_from(arguments).map(|given| given.command),
@@ -175,6 +179,7 @@ fn execute(command: Command) -> ExitCode {
             return validate::run(&args, Form::IstioIptables);
         }
         Command::Rules(args) => rules::run(&args, &mut stdout),
+        Command::Runbook(args) => runbook::run(&args, &mut stdout),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "istio-cni-otel", &mut script);

@@ -9,4 +9,5 @@ mod outbound;
 pub mod plugin;
 pub mod reach;
 pub mod rules;
+pub mod runbook;
 pub mod validate;

@@ -4,9 +4,6 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// Where the runbooks are, before a runbook's name. Whoever prints a finding may put an address before it.
-pub const RUNBOOKS: &str = "runbooks/";
-
 macro_rules! checks {
     ($($(#[doc = $doc:literal])* $variant:ident = $name:literal, $runbook:literal;)*) => {
         /// What is checked. In the order in which things depend on each other: what comes first explains the rest.
@@ -22,7 +19,7 @@ macro_rules! checks {
                 match self { $(Check::$variant => $name,)* }
             }
 
-            /// The runbook for those who find something wrong.
+            /// The name of the [`Runbook`](super::runbook::Runbook) for those who find something wrong.
             pub const fn runbook(self) -> &'static str {
                 match self { $(Check::$variant => $runbook,)* }
             }
@@ -146,7 +143,7 @@ pub struct Finding {
     pub evidence: Vec<String>,
     /// What to do; empty where there is nothing to be done.
     pub next: String,
-    /// The runbook's name, after [`RUNBOOKS`]; empty where there is nothing to be done.
+    /// The runbook's name; empty where there is nothing to be done.
     pub runbook: Cow<'static, str>,
 }
 

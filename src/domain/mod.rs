@@ -40,6 +40,7 @@ pub mod repeats;
 pub mod request;
 pub mod reverts;
 pub mod ruleset;
+pub mod runbook;
 pub mod settings;
 pub mod startup;
 pub mod step;

@@ -33,9 +33,9 @@ pub struct DoctorArgs {
     /// Look at all nodes of the cluster, through the API server
     #[arg(long, conflicts_with_all = ["cni_agent_run_dir", "cni_net_dir", "cni_bin_dir", "runtime_endpoint"])]
     pub cluster: bool,
-    /// Where the runbooks are, before a runbook's name
-    #[arg(long, value_name = "URL", default_value = crate::domain::finding::RUNBOOKS)]
-    pub runbooks: String,
+    /// Where your copy of grafana/runbooks is, to have links to its pages instead of the command that prints them
+    #[arg(long, value_name = "URL")]
+    pub runbooks: Option<String>,
     #[command(flatten)]
     pub reach: ReachArgs,
     /// The directory of network configuration [default: MOUNTED_CNI_NET_DIR, else /etc/cni/net.d]

@@ -92,7 +92,11 @@ pub fn push_finding(lines: &mut String, finding: &Finding, style: Style, args: &
         below(&format!("next: {}", on_one_line(&finding.next)));
     }
     if !finding.runbook.is_empty() {
-        below(&format!("runbook: {}{}", args.runbooks, on_one_line(&finding.runbook)));
+        let name = on_one_line(&finding.runbook);
+        below(&match &args.runbooks {
+            None => format!("runbook: istio-cni-otel runbook {name}"),
+            Some(url) => format!("runbook: {}/{name}.md", url.trim_end_matches('/')),
+        });
     }
 }
 

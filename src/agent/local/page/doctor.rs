@@ -3,7 +3,8 @@
 use super::Page;
 use super::layout::{Mark, document, pill};
 use super::words::{TEXT, count, shown};
-use crate::domain::finding::{Finding, RUNBOOKS, Report, Status};
+use crate::domain::finding::{Finding, Report, Status};
+use crate::domain::runbook::Runbook;
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
@@ -69,7 +70,9 @@ fn one(finding: &Finding, card: bool) -> Markup {
                     ul class="evidence" { @for line in &finding.evidence { li { (shown(line, TEXT)) } } }
                 }
             }
-            @if !finding.runbook.is_empty() { p class="note" { "Runbook: " code { (RUNBOOKS) (shown(&finding.runbook, 80)) } } }
+            @if let Some(runbook) = Runbook::named(&finding.runbook) {
+                p class="note" { "Runbook: " a href={ "/runbooks/" (runbook.name) } { (runbook.title()) } }
+            }
             }
         }
     }

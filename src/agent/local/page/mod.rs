@@ -13,6 +13,7 @@ mod layout;
 mod numbers;
 mod overview;
 mod question;
+mod runbook;
 mod tiles;
 mod trace;
 mod tree;
@@ -52,7 +53,7 @@ type Pairs = Query<Vec<(String, String)>>;
 pub fn routes(page: Page) -> Router {
     let page = Arc::new(page);
     let watchers = Watchers::new();
-    let [one, two, three, four, five, six, seven] = std::array::from_fn(|_| page.clone());
+    let [one, two, three, four, five, six, seven, eight] = std::array::from_fn(|_| page.clone());
     Router::new()
         .route("/", get(move |Query(pairs): Pairs| async move { overview::page(&one, &pairs).await }))
         .route(
@@ -60,6 +61,10 @@ pub fn routes(page: Page) -> Router {
             get(move |Path(id): Path<String>, Query(pairs): Pairs| async move { trace::page(&two, &id, &pairs).await }),
         )
         .route("/doctor", get(move || async move { doctor::page(&seven).await }))
+        .route(
+            "/runbooks/{name}",
+            get(move |Path(name): Path<String>| async move { runbook::page(&eight, &name).await }),
+        )
         .route("/events", get(move |headers: HeaderMap| async move { events::stream(three, &watchers, &headers) }))
         .route("/api/v1/traces", get(move |Query(pairs): Pairs| async move { api::traces(&four, &pairs) }))
         .route("/api/v1/traces/{id}", get(move |Path(id): Path<String>| async move { api::trace(&five, &id) }))
