@@ -11,6 +11,7 @@ pub mod explain;
 pub mod finding;
 pub mod kubeconfig;
 pub mod netconf;
+pub mod redact;
 pub mod result;
 pub mod result_print;
 pub mod spool;

@@ -2,10 +2,12 @@
 
 use crate::scene::Scene;
 use crate::support::runtime_node::LIST;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 
@@ -70,6 +72,76 @@ fn a_bundle_has_what_a_report_needs_and_no_secret() {
     assert!(files["settings.txt"].contains("CNI_AGENT_RUN_DIR="));
     assert!(files["metrics.txt"].contains("istio_cni_build_info"));
     assert!(files["report.txt"].contains("network.place"));
+}
+
+/// All kinds of secrets in a few lines.
+fn planted_lines() -> String {
+    [
+        format!("password={PLANTED}@!x,{PLANTED} next"),
+        format!("https://joe:{PLANTED}@!{PLANTED}@registry/v2 refused"),
+        format!("OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer {PLANTED},b={PLANTED}"),
+        format!("Authorization: Digest username=x, response=\"{PLANTED}\""),
+        format!("  client-key-data: {PLANTED}\n  client-certificate-data: {PLANTED}\n  token: {PLANTED}"),
+        format!("- name: DB_PASSWORD\n  value: {PLANTED}"),
+        format!("-----BEGIN RSA PRIVATE KEY-----\n{PLANTED}\n-----END RSA PRIVATE KEY-----"),
+        format!("eyJhbGciOiJSUzI1NiJ9.{PLANTED}.c2ln"),
+    ]
+    .join("\n")
+}
+
+/// What an agent answers whose texts are full of secrets, as JSON and as lines.
+fn planted_answers() -> [(&'static str, String); 4] {
+    let annotations = json!({"example.com/api-token": PLANTED, "kubectl.kubernetes.io/last-applied-configuration":
+        json!({"env": [{"name": "API_KEY", "value": PLANTED}]}).to_string()});
+    let evidence: Vec<String> = planted_lines().lines().map(str::to_owned).chain([annotations.to_string()]).collect();
+    let finding = json!({"check": "agent.mood", "status": "problem", "what": format!("it said token={PLANTED}"),
+        "evidence": evidence, "next": format!("curl -H 'Authorization: Bearer {PLANTED}'"), "runbook": "x"});
+    let report = json!({"node": "node-a", "version": "0.1.0", "findings": [finding]});
+    let traces = json!({"traces": [{"name": "pod.startup", "error": planted_lines(), "annotations": annotations,
+        "attributes": [{"key": "http.request.header.authorization", "value": {"stringValue": PLANTED}}]}]});
+    let metrics = format!("# HELP x {}\nx{{token=\"{PLANTED}\"}} 1\n", planted_lines().replace('\n', " "));
+    [
+        ("/api/v1/doctor", report.to_string()),
+        ("/api/v1/settings", planted_lines()),
+        ("/api/v1/metrics", metrics),
+        ("/api/v1/traces", traces.to_string()),
+    ]
+}
+
+#[test]
+fn what_an_agent_repeats_of_others_secrets_is_not_in_the_bundle() {
+    let scene = Scene::installed();
+    let socket = scene.runtime.node.path("page.sock");
+    let _ = fs::remove_file(&socket);
+    let listener = UnixListener::bind(&socket).unwrap();
+    let server = std::thread::spawn(move || {
+        for _ in 0..4 {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = [0; 1024];
+            let length = stream.read(&mut asked).unwrap();
+            let asked = String::from_utf8_lossy(&asked[..length]).into_owned();
+            let path = asked.split(' ').nth(1).unwrap().to_owned();
+            let answers = planted_answers();
+            let (_, answer) = answers.iter().find(|(known, _)| *known == path).unwrap();
+            write!(stream, "HTTP/1.0 200 OK\r\n\r\n{answer}").unwrap();
+        }
+    });
+    fs::write(scene.runtime.node.path("istio-cni.log"), format!("first\n{}\nlast\n", planted_lines())).unwrap();
+    fs::write(scene.runtime.layout.net().join(format!("token={PLANTED}")), "").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bundle.tar.gz");
+    let findings = scene.doctor(&["--bundle", path.to_str().unwrap()]);
+    server.join().unwrap();
+    assert!(findings.report.to_string().contains(PLANTED), "the secrets were there: {findings:#?}");
+    let files = unpacked(&path);
+    assert_eq!(files.len(), 9, "{:?}", files.keys());
+    for (name, content) in &files {
+        assert!(!content.contains(PLANTED), "{name} has a secret: {content}");
+        assert!(!content.is_empty(), "{name} is empty");
+    }
+    let report: Value = serde_json::from_str(&files["report.json"]).unwrap();
+    assert!(report.to_string().contains("agent.mood"), "{report}");
+    assert!(files["plugin.log"].starts_with("first\n") && files["plugin.log"].ends_with("last\n"));
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! What a bug report needs, in one file. What is a credential is never read for it; lines of logs, which may repeat what
-//! others said, go through a filter besides.
+//! What a bug report needs, in one file. What is a credential is never read for it, and whatever goes in passes one
+//! filter besides ([`redacted_file`]), because logs, findings and traces may repeat what others said.
 
 use super::args::DoctorArgs;
 use super::print::{self, cluster_text};
@@ -7,10 +7,10 @@ use crate::agent::doctor::{METRICS_PATH, Place, SETTINGS_PATH, VERSION};
 use crate::cmd::demo::style::Style;
 use crate::domain::cluster_findings::ClusterReport;
 use crate::domain::finding::Report;
-use crate::domain::redact::redacted;
 use crate::host::atomic_file::{Permissions, replace};
 use crate::host::rolling_log;
 use crate::wire::finding::{encode, encode_cluster, on_one_line};
+use crate::wire::redact::redacted_file;
 use crate::wire::tar::Archive;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -64,9 +64,9 @@ impl Bundle {
         Bundle { archive: Archive::default(), now }
     }
 
-    /// Puts a file in.
+    /// Puts a file in, without the credentials in it.
     pub fn file(&mut self, name: &str, content: &[u8]) {
-        self.archive.file(&format!("istio-cni-doctor/{name}"), content, self.now);
+        self.archive.file(&format!("istio-cni-doctor/{name}"), &redacted_file(content), self.now);
     }
 
     /// Writes it, for its owner alone.
@@ -128,7 +128,7 @@ fn listing(directory: &Path) -> String {
     lines.join("\n")
 }
 
-/// The end of a log, line by line without credentials.
+/// The end of a log, in whole lines.
 fn tail(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
@@ -137,6 +137,5 @@ fn tail(path: &Path) -> io::Result<String> {
     file.take(LOG_TAIL).read_to_end(&mut text)?;
     let text = String::from_utf8_lossy(&text);
     // The first line may have lost its beginning, and so what shows that something in it is a credential.
-    let whole = text.lines().skip(usize::from(length > LOG_TAIL));
-    Ok(whole.map(|line| redacted(line) + "\n").collect())
+    Ok(text.split_inclusive('\n').skip(usize::from(length > LOG_TAIL)).collect())
 }

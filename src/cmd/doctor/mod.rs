@@ -100,7 +100,7 @@ async fn ask_more(reach: &Reach, nodes: &[&str], bundle: &mut Bundle) -> Result<
     let mut answers = std::pin::pin!(futures::stream::iter(questions).map(ask).buffer_unordered(AT_ONCE));
     while let Some((node, name, answer)) = answers.next().await {
         if let Ok(content) = answer {
-            bundle.file(&format!("nodes/{}/{name}", node.replace('/', "_")), &content);
+            bundle.file(&format!("nodes/{node}/{name}"), &content);
         }
     }
     Ok(())
