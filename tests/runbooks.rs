@@ -8,7 +8,7 @@ mod registry;
 
 use istio_cni_otel::domain::runbook::Runbook;
 use registry::Registry;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -27,7 +27,8 @@ fn words(code: &str) -> impl Iterator<Item = &str> {
 
 /// All that the registry has a name for, by its kind and name.
 struct Names {
-    metrics: BTreeSet<String>,
+    /// Metrics with their labels, and the values that a label may have where they are counted up.
+    metrics: BTreeMap<String, BTreeMap<String, BTreeSet<String>>>,
     keys: BTreeSet<String>,
     spans: BTreeSet<String>,
 }
@@ -35,22 +36,27 @@ struct Names {
 impl Names {
     fn read() -> Names {
         let registry = Registry::read();
-        let field = |key: &str| registry.groups.values().filter_map(|group| group.fields.get(key).cloned()).collect();
+        let metrics = registry.groups.values().filter_map(|group| {
+            let values = |key| registry.attributes.get(key).map(|defined| defined.members.clone()).unwrap_or_default();
+            let labels = group.refs.keys().map(|key| (key.replace('.', "_"), values(key)));
+            Some((group.fields.get("metric_name")?.clone(), labels.collect()))
+        });
+        let metrics = metrics.collect();
         let spans = registry.groups.keys().filter_map(|id| Some(id.strip_prefix("span.")?.to_owned())).collect();
-        let mut keys: BTreeSet<String> = field("name");
+        let mut keys: BTreeSet<String> =
+            registry.groups.values().filter_map(|group| group.fields.get("name").cloned()).collect();
         keys.extend(registry.attributes.into_keys());
-        Names { metrics: field("metric_name"), keys, spans }
+        Names { metrics, keys, spans }
     }
 
     /// What is wrong with a piece of code in a runbook.
     fn wrong(&self, code: &str, settings: &str) -> Vec<String> {
         let mut wrong = Vec::new();
         for word in words(code) {
-            let metric = ["_count", "_sum", "_bucket"].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word);
             let key = word.trim_start_matches("span.");
             let is_setting = word.contains('_') && word.chars().all(|it| it.is_ascii_uppercase() || it == '_');
             let known = match word {
-                _ if word.starts_with("istio_cni_") => self.metrics.contains(metric) || self.metrics.contains(word),
+                _ if word.starts_with("istio_cni_") => self.metric(word).is_some(),
                 _ if key.starts_with("istio_cni.") => self.keys.contains(key),
                 _ if is_setting => settings.contains(word),
                 _ => true,
@@ -61,7 +67,29 @@ impl Names {
         }
         let named = code.split("name = \"").skip(1).filter_map(|rest| rest.split('"').next());
         wrong.extend(named.filter(|name| !self.spans.contains(*name)).map(str::to_owned));
+        wrong.extend(self.wrong_labels(code));
         wrong
+    }
+
+    fn metric(&self, word: &str) -> Option<&BTreeMap<String, BTreeSet<String>>> {
+        let of_histogram = ["_count", "_sum", "_bucket"].iter().find_map(|end| word.strip_suffix(end));
+        self.metrics.get(word).or_else(|| self.metrics.get(of_histogram?))
+    }
+
+    /// Labels, and values of labels, that the metric of a PromQL expression does not have.
+    fn wrong_labels(&self, code: &str) -> Vec<String> {
+        let Some(labels) = words(code).find_map(|word| self.metric(word)) else { return Vec::new() };
+        let inside = |open: &str, close: char| {
+            let rest = code.split_once(open).map_or("", |(_, rest)| rest);
+            rest.split(close).next().unwrap_or_default().split(',').map(str::trim).filter(|it| !it.is_empty())
+        };
+        let unknown = inside("by (", ')').filter(|label| !labels.contains_key(*label));
+        let pairs = inside("{", '}').filter_map(|pair| pair.split_once('='));
+        let other = pairs.filter(|(label, value)| {
+            let value = value.trim_matches(['"', '~']);
+            labels.get(label.trim_end_matches('!')).is_none_or(|all| !all.is_empty() && !all.contains(value))
+        });
+        unknown.map(str::to_owned).chain(other.map(|(label, value)| format!("{label}={value}"))).collect()
     }
 }
 
@@ -80,6 +108,9 @@ fn every_name_in_a_runbook_is_one_that_there_is() {
         ("{ span.istio_cni.outcom = 1 }", "span.istio_cni.outcom"),
         ("{ name = \"install.all\" }", "install.all"),
         ("REPAIR_ALL=true", "REPAIR_ALL"),
+        ("sum by (code, no) (rate(istio_cni_api_requests_total[5m]))", "no"),
+        ("istio_cni_pods{state=\"bad\"}", "state=\"bad\""),
+        ("istio_cni_pods{is!=\"broken\"}", "is!=\"broken\""),
     ] {
         assert_eq!(names.wrong(code, &settings), [wrong]);
     }
