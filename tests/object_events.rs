@@ -6,7 +6,7 @@ mod support;
 
 use istio_cni_otel::domain::notice::{AGENT, Notice, ObjectRef, REPAIR, Rate, Severity};
 use istio_cni_otel::k8s::client::{ApiClient, ApiSource};
-use istio_cni_otel::k8s::events::{Events, Limits, News};
+use istio_cni_otel::k8s::events::{Events, Fate, Limits, News};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -190,4 +190,18 @@ fn a_hanging_api_server_makes_nobody_wait_and_the_rest_is_counted() {
     (0..100).for_each(|number| world.events.say(notice(&format!("number {number}"))));
     assert!(world.told().contains("did not answer within 1.0s"));
     assert_eq!(world.told(), "dropped 36");
+}
+
+#[test]
+fn whoever_says_something_can_ask_what_became_of_it() {
+    let world = World::new(Limits { attempts: 1, ..limits() });
+    assert_eq!(world.events.fate("CNIConfigReverted"), None);
+    world.api.fail("events.create", Some(Fault::Status(503)));
+    world.events.say(notice("reverted"));
+    let is = |fate| eventually("its fate", || (world.events.fate("CNIConfigReverted") == Some(fate)).then_some(()));
+    is(Fate::Lost);
+    world.api.fail("events.create", None);
+    world.events.say(notice("reverted"));
+    is(Fate::Sent);
+    assert_eq!(world.counted(2)["reason"], "CNIConfigReverted");
 }

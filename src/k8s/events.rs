@@ -11,16 +11,31 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::Request;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
+
+/// What became of the last notice of each reason.
+type Fates = Arc<Mutex<HashMap<&'static str, Fate>>>;
+
+/// What became of a notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is on its way.
+    Waits,
+    /// The API server has it.
+    Sent,
+    /// It could not be sent, and nobody tries it again.
+    Lost,
+}
 
 /// Where notices are put; clones are handles to the same queue.
 #[derive(Clone)]
 pub struct Events {
     queue: mpsc::Sender<Notice>,
     dropped: Arc<AtomicU64>,
+    fates: Fates,
 }
 
 /// The task that sends them.
@@ -31,6 +46,7 @@ pub struct Sender {
     limits: Limits,
     queue: mpsc::Receiver<Notice>,
     dropped: Arc<AtomicU64>,
+    fates: Fates,
     known: HashMap<Notice, Known>,
     buckets: HashMap<&'static str, Bucket>,
     /// Something could not be sent, and that was told.
@@ -91,18 +107,33 @@ impl Events {
     pub fn new(client: Arc<ApiClient>, node: &str, limits: Limits) -> (Events, Sender) {
         let (sender, queue) = mpsc::channel(limits.queue);
         let dropped = Arc::new(AtomicU64::new(0));
-        let events = Events { queue: sender, dropped: dropped.clone() };
-        let (known, buckets) = (HashMap::new(), HashMap::new());
-        let sender = Sender { client, node: node.to_owned(), limits, queue, dropped, known, buckets, failing: false };
-        (events, sender)
+        let fates = Fates::default();
+        let events = Events { queue: sender, dropped: dropped.clone(), fates: fates.clone() };
+        let (known, buckets, node) = (HashMap::new(), HashMap::new(), node.to_owned());
+        (events, Sender { client, node, limits, queue, dropped, fates, known, buckets, failing: false })
     }
 
     /// Says something, soon. Never waits; what does not fit is counted.
     pub fn say(&self, notice: Notice) {
+        let reason = notice.reason;
+        note(&self.fates, reason, Fate::Waits);
         if self.queue.try_send(notice.fitted()).is_err() {
+            note(&self.fates, reason, Fate::Lost);
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
+
+impl Events {
+    /// What became of the last notice of this reason, if there was one: whoever says what lasts may say it again.
+    pub fn fate(&self, reason: &str) -> Option<Fate> {
+        self.fates.lock().unwrap_or_else(PoisonError::into_inner).get(reason).copied()
+    }
+}
+
+/// Reasons are of a closed list, so that this stays small.
+fn note(fates: &Fates, reason: &'static str, fate: Fate) {
+    fates.lock().unwrap_or_else(PoisonError::into_inner).insert(reason, fate);
 }
 
 impl Sender {
@@ -112,7 +143,9 @@ impl Sender {
             self.counted(&notice);
             let bucket = self.buckets.entry(notice.reason);
             if bucket.or_insert_with(|| Bucket::new(self.limits.rate, Instant::now())).take(Instant::now()) {
-                match self.send(&notice).await {
+                let sent = self.send(&notice).await;
+                note(&self.fates, notice.reason, if sent.is_ok() { Fate::Sent } else { Fate::Lost });
+                match sent {
                     Ok(()) => self.failing = false,
                     Err(error) if !self.failing => {
                         self.failing = true;
@@ -122,6 +155,7 @@ impl Sender {
                 }
             } else {
                 // Its count is sent with the next one that may go.
+                note(&self.fates, notice.reason, Fate::Lost);
                 self.dropped.fetch_add(1, Ordering::Relaxed);
             }
             match self.dropped.swap(0, Ordering::Relaxed) {
