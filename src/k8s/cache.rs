@@ -25,6 +25,19 @@ pub enum Seen<'a> {
     All,
 }
 
+/// How the watch stands to the API server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// None is open.
+    #[default]
+    Away,
+    /// One is open, and the list that it begins with is on its way: waiting for it makes sense, and a pod may be
+    /// another by now than the cache has it.
+    Filling,
+    /// It is open, and brings changes as they come.
+    Live,
+}
+
 /// Hears what the cache learns, in its order. It is called with the cache locked: it must not ask
 /// the cache, nor wait.
 pub type Listener = Box<dyn Fn(Seen<'_>) + Send + Sync>;
@@ -34,8 +47,8 @@ struct State {
     pods: HashMap<String, Arc<PodFacts>>,
     /// Whether the whole of the node's pods was seen at least once.
     synced: bool,
-    /// Whether a watch is open right now, so that waiting for it makes sense.
-    live: bool,
+    /// What can be expected of the watch right now.
+    reach: Reach,
     /// Whether nobody should wait any more.
     closed: bool,
 }
@@ -73,7 +86,7 @@ impl PodCache {
 
     /// As [`PodCache::wait`], but only as long as a watch is open that could bring the pod.
     pub fn wait_for_watch(&self, wanted: &PodRef, deadline: Instant) -> Option<Arc<PodFacts>> {
-        self.wait_while(wanted, deadline, |state| state.live)
+        self.wait_while(wanted, deadline, |state| state.reach != Reach::Away)
     }
 
     fn wait_while(
@@ -134,9 +147,9 @@ impl PodCache {
         self.changed.notify_all();
     }
 
-    /// Says whether a watch is open.
-    pub fn set_live(&self, live: bool) {
-        self.lock().live = live;
+    /// Says how the watch stands.
+    pub fn set_reach(&self, reach: Reach) {
+        self.lock().reach = reach;
         self.changed.notify_all();
     }
 
@@ -151,9 +164,9 @@ impl PodCache {
         self.lock().closed
     }
 
-    /// Whether a watch is open right now.
+    /// Whether a watch is open right now whose list is complete.
     pub fn is_live(&self) -> bool {
-        self.lock().live
+        self.lock().reach == Reach::Live
     }
 
     /// Whether the whole of the node's pods was seen at least once.
@@ -260,7 +273,7 @@ mod tests {
     fn nobody_waits_for_a_watch_that_is_not_open_or_an_agent_that_stops() {
         let cache = PodCache::default();
         assert!(cache.wait_for_watch(&wanted("web-0", Some("new")), far()).is_none());
-        cache.set_live(true);
+        cache.set_reach(Reach::Filling);
         cache.close();
         assert!(cache.wait_for_watch(&wanted("web-0", Some("new")), far()).is_none());
         assert!(cache.wait(&wanted("web-0", Some("new")), far()).is_none());

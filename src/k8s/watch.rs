@@ -1,7 +1,7 @@
 //! Keeps the cache equal to the API server's view of this node's pods: a streaming list where the
 //! server has it, else list and watch; after any trouble again, with growing pauses, for ever.
 
-use super::cache::PodCache;
+use super::cache::{PodCache, Reach};
 use super::client::{ApiClient, WATCH_SECONDS};
 use super::error::ApiError;
 use super::pod::Pod;
@@ -73,7 +73,7 @@ impl Watch {
             } else {
                 self.list(&mut version, &mut tell).await
             };
-            self.cache.set_live(false);
+            self.cache.set_reach(Reach::Away);
             match round {
                 Ok(Ended::Resume) => {
                     // A server that ends every watch at once must not make us spin.
@@ -107,7 +107,7 @@ impl Watch {
             Err(error) if refuses_streaming(&error) => return Ok(Ended::NoStreaming),
             Err(error) => return Err(error),
         };
-        self.cache.set_live(true);
+        self.cache.set_reach(Reach::Filling);
         let mut seen = HashSet::new();
         loop {
             match timeout(INITIAL, events.try_next()).await {
@@ -115,6 +115,7 @@ impl Watch {
                 Ok(Ok(None)) => return Ok(Ended::Resume),
                 Ok(Ok(Some(WatchEvent::Bookmark(mark)))) if mark.metadata.annotations.contains_key(INITIAL_END) => {
                     self.cache.complete(&seen);
+                    self.cache.set_reach(Reach::Live);
                     tell(News::Synced { pods: self.cache.count(), streamed: true });
                     *version = mark.metadata.resource_version;
                     return self.events(events, version, tell).await;
@@ -157,7 +158,7 @@ impl Watch {
     async fn follow(&self, version: &mut String, tell: &mut impl FnMut(News<'_>)) -> Result<Ended, ApiError> {
         match self.client.watch(&self.node, Some(version.as_str())).await {
             Ok(events) => {
-                self.cache.set_live(true);
+                self.cache.set_reach(Reach::Live);
                 tell(News::Resumed { pods: self.cache.count() });
                 self.events(pin!(events), version, tell).await
             }
