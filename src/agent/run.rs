@@ -104,7 +104,9 @@ impl Bound {
         });
         running.cache.listen([validated].into_iter().chain(started).chain(aftercare.listeners()).collect());
         let (cache, node) = (running.cache.clone(), settings.node.clone());
-        let kept = settings.repair.as_ref().map(RepairSettings::kept).unwrap_or_default();
+        let kept = settings.repair.as_ref().and_then(RepairSettings::kept);
+        // Where nothing is repaired, nobody else's message is read.
+        let kept = kept.unwrap_or_else(|| Kept { validator: validator(&settings).to_owned(), ..Kept::default() });
         let kept = Kept { startups: settings.startup.scope, ..kept };
         tasks.spawn("pod watch", pods::watch(client.clone(), cache, node, kept, watched));
         let lent = Lent {

@@ -134,6 +134,17 @@ pub struct ContainerStatus {
     pub last: Option<Terminated>,
 }
 
+impl ContainerStatus {
+    /// Forgets what its runs said at their ends.
+    pub fn forget_messages(&mut self) {
+        let now = match &mut self.state {
+            ContainerState::Terminated(ended) => Some(ended),
+            ContainerState::Unknown | ContainerState::Waiting { .. } | ContainerState::Running { .. } => None,
+        };
+        now.into_iter().chain(&mut self.last).for_each(|ended| ended.message = String::new());
+    }
+}
+
 /// What a container does now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ContainerState {

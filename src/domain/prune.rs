@@ -2,7 +2,7 @@
 //! costs little memory.
 
 use super::pod::PodFacts;
-use super::pod_status::Life;
+use super::pod_status::{ContainerStatus, Life};
 use super::proxy::{PROXY_CONTAINER, Variable};
 use super::startup::Scope;
 
@@ -29,6 +29,9 @@ pub struct Kept {
     pub every_init: bool,
     /// Whose starts are told.
     pub startups: Scope,
+    /// The init container whose termination messages are read; empty is any. Those of all others may say anything,
+    /// secrets too, and nobody keeps them.
+    pub validator: String,
 }
 
 impl Kept {
@@ -60,9 +63,15 @@ impl Kept {
         if !startup {
             pod.status.life = Life::default();
         }
+        let unread = pod.status.init.iter_mut().filter(|status| !self.reads(&status.name));
+        unread.chain(&mut pod.status.life.containers).for_each(ContainerStatus::forget_messages);
         pod.status.life.conditions.shrink_to_fit();
         pod.status.life.containers.shrink_to_fit();
         pod.status.init.shrink_to_fit();
+    }
+
+    fn reads(&self, init_container: &str) -> bool {
+        self.validator.is_empty() || self.validator == init_container
     }
 }
 
@@ -74,7 +83,7 @@ fn is_read(key: &str) -> bool {
 mod tests {
     use super::*;
     use crate::domain::pod::Container;
-    use crate::domain::pod_status::{ContainerStatus, PodStatus};
+    use crate::domain::pod_status::{ContainerState, PodStatus, Terminated};
     use crate::domain::proxy::Proxy;
 
     #[test]
@@ -112,6 +121,36 @@ mod tests {
         assert_eq!(pod.status.init.len(), 1);
         Kept::default().prune(&mut whole);
         assert!(whole.status.init.is_empty() && whole.labels.is_empty() && whole.annotations.is_empty());
+    }
+
+    #[test]
+    fn what_containers_say_at_their_end_is_kept_of_the_validator_alone() {
+        let said = || Terminated { exit_code: 1, message: "password=x".into(), ..Terminated::default() };
+        let container = |name: &str| ContainerStatus {
+            name: name.into(),
+            state: ContainerState::Terminated(said()),
+            last: Some(said()),
+            ..ContainerStatus::default()
+        };
+        let mut pod = PodFacts {
+            annotations: [(VALUE_UNREAD.to_owned(), String::new())].into(),
+            status: PodStatus {
+                init: vec![container("check"), container("migrate")],
+                life: Life { containers: vec![container("web")], ..Life::default() },
+                ..PodStatus::default()
+            },
+            ..PodFacts::default()
+        };
+        let messages = |pod: &PodFacts| {
+            let all = pod.status.init.iter().chain(&pod.status.life.containers);
+            let runs = all.flat_map(|it| [it.state.terminated().unwrap(), it.last.as_ref().unwrap()]);
+            runs.map(|run| !run.message.is_empty()).collect::<Vec<_>>()
+        };
+        let mut any = pod.clone();
+        Kept { startups: Scope::All, validator: "check".into(), ..Kept::default() }.prune(&mut pod);
+        assert_eq!(messages(&pod), [true, true, false, false, false, false]);
+        Kept { startups: Scope::All, ..Kept::default() }.prune(&mut any);
+        assert_eq!(messages(&any), [true, true, true, true, false, false], "any of them may validate");
     }
 
     #[test]

@@ -263,6 +263,7 @@ pub fn kept(detector: &Detector, policy: &Policy) -> Kept {
         // Pods without a sidecar have statuses of init containers kept only where that is asked for.
         every_init: detector.annotation != Detector::SIDECAR,
         startups: Scope::Off,
+        validator: detector.container.clone(),
     }
 }
 

@@ -36,9 +36,9 @@ pub fn read(lookup: Lookup<'_>) -> Result<Option<RepairSettings>, SettingError> 
 }
 
 impl RepairSettings {
-    /// What the cache must keep of pods for this.
-    pub fn kept(&self) -> Kept {
-        self.policy.as_ref().map(|policy| kept(&self.detector, policy)).unwrap_or_default()
+    /// What the cache must keep of pods for this; nothing where nothing is done.
+    pub fn kept(&self) -> Option<Kept> {
+        self.policy.as_ref().map(|policy| kept(&self.detector, policy))
     }
 
     /// The settings by their names; none of them is a secret.
@@ -167,7 +167,7 @@ mod tests {
             }
         );
         assert_eq!((settings.limit_per_minute, settings.attempts), (30, 5));
-        assert_eq!(settings.kept(), Kept::default());
+        assert_eq!(settings.kept(), None);
         let policy = read(&[("REPAIR_REPAIR_PODS", "true")]).unwrap().unwrap().policy.unwrap();
         assert_eq!(policy.label, ("cni.istio.io/uninitialized".to_owned(), "true".to_owned()));
         assert_eq!((policy.deletes, policy.evicts), (false, false));
@@ -213,7 +213,7 @@ mod tests {
         let policy = settings.policy.clone().unwrap();
         assert_eq!((policy.mode, policy.evicts, policy.label), (Mode::Delete, true, ("broken".into(), String::new())));
         assert_eq!((settings.limit_per_minute, settings.attempts), (7, 2));
-        let kept = settings.kept();
+        let kept = settings.kept().unwrap();
         let Detector { annotation, container, message, exit_code, labels, .. } = settings.detector;
         assert_eq!((annotation.as_str(), container.as_str(), message.as_str(), exit_code), ("", "", "no rules", 0));
         assert_eq!(labels.keys().collect::<Vec<_>>(), ["app"]);

@@ -6,6 +6,7 @@ use super::words::{name, one_line, seconds};
 use super::{Outcome, Part, PodEvent, image};
 use crate::domain::pod_status::{ConditionKind, ContainerState, ContainerStatus, Terminated};
 use crate::domain::step::ErrorType;
+use crate::domain::validation_run;
 
 /// What a container waits for that has not got its image, as the kubelet calls it.
 const IMAGE: [&str; 6] = [
@@ -52,11 +53,19 @@ fn failed(facts: &Facts<'_>) -> Blame {
     let init = status.init.iter().map(|status| (Part::Init, status));
     let all = init.chain(status.life.containers.iter().map(|status| (Part::Container, status)));
     let ended = all.filter_map(|(part, status)| Some((part, status, status.state.terminated()?)));
-    let mut ended = ended.filter(|(_, _, ended)| ended.exit_code != 0);
-    match ended.next() {
+    // What failed first; the kubelet ends sidecars once all others have ended, so that they come last.
+    let first = ended
+        .filter(|(_, _, ended)| ended.exit_code != 0)
+        .min_by_key(|(_, status, ended)| (status.sidecar && is_killed(ended), ended.finished_ns.unwrap_or(u64::MAX)));
+    match first {
         Some((part, status, run)) => self::ended(part, &status.name, run),
         None => (ErrorType::PodFailed, format!("the pod failed, and nobody says why{said}")),
     }
+}
+
+/// Whether a run ended as what the kubelet ends does: by SIGTERM or SIGKILL.
+fn is_killed(ended: &Terminated) -> bool {
+    ended.reason != "OOMKilled" && [143, 137].contains(&ended.exit_code)
 }
 
 /// What the start waits for: the first thing that is not there.
@@ -66,21 +75,7 @@ fn waits(facts: &Facts<'_>) -> Blame {
     if !sandbox {
         return self::sandbox(facts);
     }
-    let init = status.init.iter().filter(|status| !status.ready && !is_done(status));
-    let init = init.map(|status| (Part::Init, status));
-    let others = status.life.containers.iter().filter(|status| !status.ready).map(|status| (Part::Container, status));
-    let (mut first, mut others) = (init, others);
-    if let Some((part, status)) = first.next() {
-        return container(facts, part, status);
-    }
-    // Of containers, which start together, the one that says what is wrong with it.
-    let usual = |(_, status): &(Part, &ContainerStatus)| match &status.state {
-        ContainerState::Waiting { reason, .. } => USUAL.contains(&reason.as_str()),
-        ContainerState::Unknown => true,
-        ContainerState::Running { .. } | ContainerState::Terminated(_) => false,
-    };
-    let worst = others.clone().find(|it| !usual(it)).or_else(|| others.next());
-    if let Some((part, status)) = worst {
+    if let Some((part, status)) = stands_at(facts).or_else(|| worst(facts)) {
         return container(facts, part, status);
     }
     let ready = status.life.condition(ConditionKind::Ready).map(|it| one_line(&it.message)).unwrap_or_default();
@@ -88,8 +83,73 @@ fn waits(facts: &Facts<'_>) -> Blame {
     (ErrorType::PodNotReady, why)
 }
 
+/// The init container that the others wait for: the first that has not done its work. One that keeps running is it
+/// only where nothing behind it has begun, or where it has really failed.
+fn stands_at<'a>(facts: &Facts<'a>) -> Option<(Part, &'a ContainerStatus)> {
+    let status = &facts.pod.status;
+    let at = status.init.iter().position(|status| !status.sidecar && !is_done(status));
+    let own = at.and_then(|at| status.init.get(at));
+    // Where only sidecars are left, the first container shows whether they let it begin.
+    let next = own.or(status.life.containers.first().filter(|_| !status.life.is(ConditionKind::Initialized)));
+    let next = next.map(|next| (trouble(facts, next), next.last.is_some()));
+    let before = status.init.get(..at.unwrap_or(status.init.len())).unwrap_or_default();
+    let sidecars = before.iter().filter(|status| status.sidecar && !status.ready);
+    let is = |kind| move |status: &&ContainerStatus| trouble(facts, status) == kind;
+    let failed = sidecars.clone().find(is(Trouble::Failed)).filter(|_| next.is_some_and(|it| it.0 != Trouble::Failed));
+    // They start one after the other: of those that run, the last one has not let the next begin.
+    let slow = || sidecars.clone().rfind(is(Trouble::Unready)).or(sidecars.clone().next());
+    let holds = failed.or_else(|| slow().filter(|_| next == Some((Trouble::Waits, false))));
+    holds.or(own).map(|status| (Part::Init, status))
+}
+
+/// Of containers, which run together, the one that is worst off; of those that have failed, the one that did so first.
+fn worst<'a>(facts: &Facts<'a>) -> Option<(Part, &'a ContainerStatus)> {
+    let status = &facts.pod.status;
+    let sidecars = status.init.iter().filter(|status| status.sidecar).map(|status| (Part::Init, status));
+    let all = status.life.containers.iter().map(|status| (Part::Container, status)).chain(sidecars);
+    let rank = |status: &ContainerStatus| {
+        let trouble = trouble(facts, status);
+        let at = failed_ns(facts, status).filter(|_| trouble == Trouble::Failed);
+        // A sidecar is blamed last, unless it has really failed.
+        (status.sidecar && trouble != Trouble::Failed, trouble, at.unwrap_or(u64::MAX))
+    };
+    all.filter(|(_, status)| !status.ready).min_by_key(|(_, status)| rank(status))
+}
+
+/// When a container failed first, as far as anybody says.
+fn failed_ns(facts: &Facts<'_>, status: &ContainerStatus) -> Option<u64> {
+    let of_it = |event: &&PodEvent| event.container.as_deref() == Some(&status.name);
+    let said = facts.events.iter().filter(of_it).filter(|event| ["Failed", "BackOff"].contains(&event.reason.as_str()));
+    let ended = status.state.terminated().into_iter().chain(&status.last).filter_map(|ended| ended.finished_ns);
+    said.filter_map(|event| Some(event.first?.ns)).chain(ended).min()
+}
+
+/// What is with a container that is not ready; the worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Trouble {
+    /// It ended as it should not, or cannot start.
+    Failed,
+    /// It runs.
+    Unready,
+    /// It has not started, and nothing is wrong with that.
+    Waits,
+    /// It has done its work.
+    Done,
+}
+
+fn trouble(facts: &Facts<'_>, status: &ContainerStatus) -> Trouble {
+    match &status.state {
+        ContainerState::Terminated(ended) if ended.exit_code == 0 => Trouble::Done,
+        ContainerState::Terminated(_) => Trouble::Failed,
+        ContainerState::Running { .. } => Trouble::Unready,
+        ContainerState::Waiting { reason, .. } if !USUAL.contains(&reason.as_str()) => Trouble::Failed,
+        _ if image::trouble(facts, &status.name).is_some() => Trouble::Failed,
+        ContainerState::Waiting { .. } | ContainerState::Unknown => Trouble::Waits,
+    }
+}
+
 fn is_done(status: &ContainerStatus) -> bool {
-    status.state.terminated().is_some_and(|ended| ended.exit_code == 0)
+    status.ready || status.state.terminated().is_some_and(|ended| ended.exit_code == 0)
 }
 
 /// Why there is no sandbox.
@@ -150,11 +210,16 @@ fn waiting(facts: &Facts<'_>, part: Part, status: &ContainerStatus, (reason, mes
     }
 }
 
-/// How a run ended that should not have ended so.
+/// How a run ended that should not have ended so. What it said at its end may be anything, secrets too, and is not
+/// repeated; what a validator says is told with its validation.
 pub(super) fn ended(part: Part, container: &str, run: &Terminated) -> Blame {
     let who = called(part, container);
     let reason = if run.reason.is_empty() { String::new() } else { format!(" ({})", name(&run.reason)) };
-    let words = if run.message.trim().is_empty() { String::new() } else { format!(": {}", one_line(&run.message)) };
+    let validated = part == Part::Init && container == validation_run::CONTAINER;
+    let words = match run.exit_code {
+        validation_run::FAILED if validated => ": the pod's traffic is not redirected",
+        _ => "",
+    };
     (ErrorType::ContainerFailed, format!("{who} ended with exit code {}{reason}{words}", run.exit_code))
 }
 
@@ -175,3 +240,7 @@ fn called(part: Part, container: &str) -> String {
     let what = if part == Part::Init { "init container" } else { "container" };
     format!("{what} {}", name(container))
 }
+
+#[cfg(test)]
+#[path = "blame_tests.rs"]
+mod tests;

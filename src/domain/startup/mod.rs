@@ -25,6 +25,23 @@ use super::pod::PodFacts;
 use super::pod_status::ConditionKind;
 use super::step::ErrorType;
 
+/// How much later than its start the kubelet may write down that a pod is not ready, nanoseconds: it does both at once,
+/// in whole seconds.
+const AT_ONCE_NS: u64 = 2_000_000_000;
+
+/// Whether the pod is not ready now, and was before: its start is over, and nobody says when. The kubelet says of a
+/// pod from the begin on that it is not ready; that this has changed since, shows that it was, in between.
+pub fn was_ready(pod: &PodFacts) -> bool {
+    unready_ns(pod).is_some()
+}
+
+/// Since when a pod is not ready that was.
+fn unready_ns(pod: &PodFacts) -> Option<u64> {
+    let life = &pod.status.life;
+    let since = life.condition(ConditionKind::Ready).filter(|ready| !ready.met)?.since_ns?;
+    (since > life.started_ns?.saturating_add(AT_ONCE_NS)).then_some(since)
+}
+
 /// A whole start, or what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Startup {
@@ -142,12 +159,13 @@ impl Outcome {
         Outcome::ALL.into_iter().find(|outcome| outcome.name() == name)
     }
 
-    /// What a pod's start has come to by now; nothing while it is under way.
+    /// What a pod's start has come to by now; nothing while it is under way, nor if the pod [`was_ready`].
     pub fn of(pod: &PodFacts) -> Option<Outcome> {
         let status = &pod.status;
         match status.phase.as_str() {
             _ if status.life.is(ConditionKind::Ready) => Some(Outcome::Ready),
             "Succeeded" => Some(Outcome::Completed),
+            _ if was_ready(pod) => None,
             "Failed" => Some(Outcome::Failed),
             _ if status.deleting => Some(Outcome::Deleted),
             _ => None,
@@ -207,5 +225,51 @@ impl Span {
     /// The coarser precision of its two times.
     pub fn precision(&self) -> Precision {
         self.start.precision.max(self.end.precision)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::pod_status::{Condition, Life, PodStatus};
+
+    /// A pod of this phase that the kubelet saw at second 100 and that is not ready since then.
+    fn unready(since: u64, phase: &str, deleting: bool) -> PodFacts {
+        let second = 1_000_000_000;
+        let ready = Condition {
+            kind: ConditionKind::Ready,
+            met: false,
+            since_ns: Some(since * second),
+            reason: String::new(),
+            message: String::new(),
+        };
+        let life = Life { started_ns: Some(100 * second), conditions: vec![ready], ..Life::default() };
+        let status = PodStatus { phase: phase.into(), deleting, life, ..PodStatus::default() };
+        PodFacts { status, ..PodFacts::default() }
+    }
+
+    #[test]
+    fn of_a_pod_that_was_ready_before_nobody_says_that_it_never_was() {
+        for (phase, deleting) in [("Running", true), ("Running", false), ("Failed", false)] {
+            let later = unready(5000, phase, deleting);
+            assert!(was_ready(&later));
+            assert_eq!(Outcome::of(&later), None, "{phase}");
+        }
+        assert_eq!(Outcome::of(&unready(5000, "Succeeded", false)), Some(Outcome::Completed));
+        assert_eq!(Outcome::of(&unready(101, "Running", true)), Some(Outcome::Deleted));
+        assert_eq!(Outcome::of(&unready(102, "Failed", false)), Some(Outcome::Failed));
+        let mut silent = unready(5000, "Running", true);
+        silent.status.life.started_ns = None;
+        assert!(!was_ready(&silent), "nothing is made up");
+    }
+
+    #[test]
+    fn a_start_that_ended_unseen_was_over_at_the_latest_when_the_pod_was_not_ready_any_more() {
+        let told = startup(&unready(105, "Running", false), &[], Outcome::Ready, 900_000_000_000);
+        assert!(told.spans.is_empty(), "no part of it has a time");
+        let mut pod = unready(105, "Running", false);
+        pod.status.life.created_ns = Some(99_000_000_000);
+        let told = startup(&pod, &[], Outcome::Ready, 900_000_000_000);
+        assert_eq!((told.spans[0].end.ns, told.spans[0].end.source), (105_000_000_000, Source::Next));
     }
 }

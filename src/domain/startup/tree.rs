@@ -2,7 +2,7 @@
 
 use super::moment::{Moment, Source};
 use super::words::{name, one_line};
-use super::{Details, Note, Outcome, Part, PodEvent, Span, Startup, blame, containers, image};
+use super::{Details, Note, Outcome, Part, PodEvent, Span, Startup, blame, containers, image, unready_ns};
 use crate::domain::identity::{SpanId, TraceId};
 use crate::domain::pod::PodFacts;
 use crate::domain::pod_status::ConditionKind;
@@ -25,7 +25,7 @@ pub(super) struct Facts<'a> {
     pub over: Moment,
 }
 
-/// The start of a pod that has come to this, as it is told now (nanoseconds since the epoch).
+/// The start of a pod that has come to this, as it was seen then (nanoseconds since the epoch).
 pub fn startup(pod: &PodFacts, events: &[PodEvent], outcome: Outcome, now_ns: u64) -> Startup {
     let events = events.get(..MOST).unwrap_or(events);
     let facts = Facts { pod, events, outcome, over: over(pod, events, outcome, now_ns) };
@@ -40,7 +40,7 @@ pub fn startup(pod: &PodFacts, events: &[PodEvent], outcome: Outcome, now_ns: u6
     Startup { outcome, spans, notes, clock_offset_ms: facts.clock_offset_ms() }
 }
 
-/// When it was over: as somebody says, or else now.
+/// When it was over: as somebody says, or else when it was seen.
 fn over(pod: &PodFacts, events: &[PodEvent], outcome: Outcome, now_ns: u64) -> Moment {
     let life = &pod.status.life;
     let finished = || {
@@ -49,7 +49,11 @@ fn over(pod: &PodFacts, events: &[PodEvent], outcome: Outcome, now_ns: u64) -> M
         last.map(|ns| Moment::second(ns, Source::Container))
     };
     let said = match outcome {
-        Outcome::Ready => life.met_ns(ConditionKind::Ready).map(|ns| Moment::second(ns, Source::Condition)),
+        Outcome::Ready => {
+            let since = life.met_ns(ConditionKind::Ready).map(|ns| Moment::second(ns, Source::Condition));
+            let before = || unready_ns(pod).map(|ns| Moment::second(ns, Source::Next));
+            since.or_else(before)
+        }
         Outcome::Completed => finished(),
         Outcome::Failed => finished().or_else(|| {
             let ended = events.iter().filter(|event| !life.reason.is_empty() && event.reason == life.reason);
