@@ -20,7 +20,7 @@ use super::repair::Repair;
 use super::service::Service;
 use super::socket_name::SocketName;
 use super::spool::Drain;
-use super::startup::{Startups, Surroundings};
+use super::startup::{Closing, Startups, Surroundings};
 use super::tasks::{Ended, Tasks};
 use super::validations::Validations;
 use super::{http, notices, pods, server, unready};
@@ -58,6 +58,7 @@ const RUNTIME_END: Duration = Duration::from_secs(1);
 struct Parts {
     installed: Option<Installed>,
     repair: Option<Arc<Repair>>,
+    startups: Option<Closing>,
 }
 
 /// What is there while the agent runs, and is taken down in order when it stops.
@@ -98,10 +99,13 @@ impl Bound {
         let socket = SocketName::new(running.listener.clone(), running.readiness.condition("the socket"));
         let from = Surroundings { client: &client, cache: &running.cache, socket: &socket, telemetry: &telemetry };
         let startups = Startups::new(settings.startup, &settings.run_dir, validator(&settings), &from);
-        let started = startups.map(|(startups, listener)| {
-            tasks.spawn("startups", startups.run());
-            listener
-        });
+        let (started, startups) = startups
+            .map(|(startups, listener)| {
+                let closing = startups.closing();
+                tasks.spawn("startups", startups.run());
+                (listener, closing)
+            })
+            .unzip();
         running.cache.listen([validated].into_iter().chain(started).chain(aftercare.listeners()).collect());
         let (cache, node) = (running.cache.clone(), settings.node.clone());
         let kept = settings.repair.as_ref().and_then(RepairSettings::kept);
@@ -144,7 +148,7 @@ impl Bound {
 
         let (ending, cause) = running.ended(tasks.first_end(stop));
         drop(page_name);
-        running.stop(&cause, Parts { installed, repair }, tasks, &runtime);
+        running.stop(&cause, Parts { installed, repair, startups }, tasks, &runtime);
         runtime.shutdown_timeout(RUNTIME_END);
         ending
     }
@@ -257,6 +261,9 @@ impl Running {
         }
         tasks.abort();
         runtime.block_on(self.telemetry.shutdown(FLUSH));
+        if let Some(startups) = parts.startups {
+            startups.write();
+        }
     }
 }
 

@@ -1,5 +1,6 @@
-//! What Events the cluster has on a pod: those of the scheduler, the kubelet, and whoever else. They are
-//! asked for once, when the pod's start is told; nobody watches them.
+//! What Events the cluster has on pods: those of the scheduler, the kubelet, and whoever else. They are
+//! asked for once, when a pod's start is told; nobody watches them. API servers look through all Events of a
+//! namespace for each answer, so that pods of one namespace are asked for together.
 
 use super::client::{ApiClient, List, check_names};
 use super::error::ApiError;
@@ -12,10 +13,20 @@ use crate::domain::startup::{Moment, PodEvent, Precision, Source};
 use kube::api::ListParams;
 use kube::core::Request;
 use serde::Deserialize;
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// So many Events of a pod are asked for; a pod seldom has more than ten.
 const MOST: u32 = 100;
+
+/// So many Events of a namespace are read at once.
+const PAGE: u32 = 500;
+/// And so many pages at the most.
+const PAGES: usize = 4;
+
+/// What Events there are on pods, by the pods' own UIDs.
+pub type ByPod = HashMap<String, Vec<PodEvent>>;
 
 /// A `v1` Event, as far as it is read.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -90,6 +101,43 @@ impl ApiClient {
         // A server that does not know the selector would tell of other pods, too.
         let own = list.items.unwrap_or_default().into_iter().filter(|event| event.involved_object.uid == *uid);
         Ok(own.map(PodEvent::from).collect())
+    }
+}
+
+impl ApiClient {
+    /// The Events on all of these pods of one namespace, from as few answers as possible, within `limit` for each;
+    /// nothing where the namespace has too many Events for that.
+    pub async fn events_of_pods(
+        &self,
+        namespace: &str,
+        pods: &[Arc<PodFacts>],
+        limit: Duration,
+    ) -> Result<Option<ByPod>, ApiError> {
+        let known_as = |pod: &Arc<PodFacts>| pod.annotations.get(PodFacts::CONFIG_HASH).unwrap_or(&pod.uid).clone();
+        let uids: HashMap<String, String> = pods.iter().map(|pod| (known_as(pod), pod.uid.clone())).collect();
+        let mut found: ByPod = pods.iter().map(|pod| (pod.uid.clone(), Vec::new())).collect();
+        check_names(Resource::PodEvents, namespace, "any")?;
+        let path = format!("/api/v1/namespaces/{namespace}/events");
+        let mut next = String::new();
+        for _ in 0..PAGES {
+            let mut params = ListParams::default().fields("involvedObject.kind=Pod").limit(PAGE);
+            if !next.is_empty() {
+                params = params.continue_token(&next);
+            }
+            let list: List<Event> =
+                self.ask(Resource::PodEvents, "list", Request::new(path.as_str()).list(&params), limit).await?;
+            for event in list.items.unwrap_or_default() {
+                let of = uids.get(&event.involved_object.uid).and_then(|uid| found.get_mut(uid));
+                if let Some(events) = of.filter(|events| events.len() < MOST as usize) {
+                    events.push(event.into());
+                }
+            }
+            next = list.metadata.next;
+            if next.is_empty() {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -132,6 +132,8 @@ event_names! {
     POD_NOT_STARTED = "istio_cni.pod.not_started";
     /// What came of a pod that had not started in time.
     POD_STARTED_LATE = "istio_cni.pod.started_late";
+    /// A pod that was starting when an agent ended was gone when the next one came.
+    POD_START_UNSEEN = "istio_cni.pod.start_unseen";
     /// A pod's rules are not, or not any more, those that it should have.
     POD_DRIFTED = "istio_cni.pod.drifted";
     /// Whether a pod has its rules cannot be found out.

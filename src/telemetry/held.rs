@@ -40,6 +40,19 @@ struct Noted {
 pub struct Share {
     account: Arc<Account>,
     items: Lost,
+    /// Who wants to know when this and all parts of it are gone.
+    then: Option<Arc<Then>>,
+}
+
+/// Runs once, when the last share that has it is dropped.
+struct Then(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Drop for Then {
+    fn drop(&mut self) {
+        if let Some(then) = self.0.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            then();
+        }
+    }
 }
 
 impl Held {
@@ -51,7 +64,7 @@ impl Held {
 
     /// Notes that so many more items are held.
     pub fn hold(&self, items: Lost) -> Share {
-        let mut share = Share { account: Arc::clone(&self.0), items: Lost::default() };
+        let mut share = Share { account: Arc::clone(&self.0), items: Lost::default(), then: None };
         share.cover(items);
         share
     }
@@ -111,7 +124,13 @@ impl Share {
         let part = Lost { spans: items.spans.min(self.items.spans), logs: items.logs.min(self.items.logs) };
         self.items.spans -= part.spans;
         self.items.logs -= part.logs;
-        Share { account: Arc::clone(&self.account), items: part }
+        Share { account: Arc::clone(&self.account), items: part, then: self.then.clone() }
+    }
+
+    /// Has this run when the share and all that is split off from now on are gone: their items have arrived, are kept
+    /// elsewhere, or are lost and counted. It may run on any thread, and must not wait.
+    pub fn then(&mut self, run: impl FnOnce() + Send + 'static) {
+        self.then = Some(Arc::new(Then(Mutex::new(Some(Box::new(run))))));
     }
 }
 
@@ -162,6 +181,18 @@ mod tests {
     use super::super::keep::Kept;
     use super::*;
     use std::io;
+
+    #[test]
+    fn whoever_waits_for_a_share_hears_when_all_parts_of_it_are_gone() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let mut share = Held::new(None).hold(Lost { spans: 2, logs: 0 });
+        share.then(move || tell.send(()).unwrap());
+        let one = share.split(Lost { spans: 1, logs: 0 });
+        drop(share);
+        assert!(told.try_recv().is_err(), "one is under way still");
+        drop(one);
+        assert!(told.try_recv().is_ok());
+    }
 
     /// Remembers each note; `None` is its end.
     #[derive(Default)]

@@ -131,6 +131,14 @@ impl Telemetry {
         self.ingest_held(batch, origin, &mut self.hold(Lost::default()));
     }
 
+    /// The same; `done` runs when nothing of the batch is in this process' memory any more: it has arrived, is in the
+    /// spool, or is lost and counted. It may run on any thread, and must not wait.
+    pub fn ingest_then(&self, batch: Batch, origin: Origin, done: impl FnOnce() + Send + 'static) {
+        let mut share = self.hold(Lost::default());
+        share.then(done);
+        self.ingest_held(batch, origin, &mut share);
+    }
+
     /// The same for what is held already, at least in part: the share parts with it.
     pub fn ingest_held(&self, batch: Batch, origin: Origin, share: &mut Share) {
         share.cover(self.to_send(&batch));

@@ -1,9 +1,9 @@
 //! The timeline: what happened to the pod, by time; and what is to be known of those times.
 
 use super::calls;
-use super::spans::{Told, body, failure, text, took};
+use super::spans::{Told, attribute, body, failure, text, took};
 use super::subject::Subject;
-use crate::domain::startup::{Outcome, Part, startup};
+use crate::domain::startup::{Outcome, Part, startup, was_ready};
 use crate::domain::step::ErrorType;
 use crate::telemetry::event;
 use crate::telemetry::keys;
@@ -26,7 +26,17 @@ pub fn at(ns: u64) -> String {
 pub fn timeline(subject: &Subject, told: &Told, now_ns: u64) -> Vec<Entry> {
     let mut entries: Vec<(u64, Entry)> = told.spans.iter().filter_map(of_span).collect();
     entries.extend(told.logs.iter().filter_map(|log| {
+        let ns = log.time_unix_nano;
         let outcome = match log.event_name.as_str() {
+            name if name == event::POD_STARTED_LATE.as_str() => {
+                let outcome = attribute(&log.attributes, keys::STARTUP_OUTCOME);
+                let is_good = outcome.and_then(|name| Outcome::from_name(&name)).is_some_and(Outcome::is_good);
+                let word = if is_good { "ok" } else { "failed" };
+                return Some((ns, entry(ns, None, "pod.started_late", word, body(log))));
+            }
+            name if name == event::POD_START_UNSEEN.as_str() => {
+                return Some((ns, entry(ns, None, "pod.start_unseen", "unfinished", body(log))));
+            }
             name if name == event::POD_DRIFTED.as_str() || name == event::POD_STATE_UNKNOWN.as_str() => "failed",
             name if name == event::POD_REDIRECTED_AGAIN.as_str() => "ok",
             _ => return None,
@@ -77,8 +87,11 @@ fn of_object(subject: &Subject, told: &Told, now_ns: u64) -> Vec<(u64, Entry)> {
     let Some(facts) = &subject.facts else { return Vec::new() };
     let outcome = Outcome::of(facts);
     let start = startup(facts, &[], outcome.unwrap_or(Outcome::Late), now_ns);
+    // Of a start that nobody saw end, only the parts are known that have an end.
+    let unseen = outcome.is_none() && was_ready(facts);
+    let is_known = |span: &&crate::domain::startup::Span| !unseen || (span.part != Part::Startup && !span.unfinished);
     let is_new = |name: &str| !told.spans.iter().any(|span| span.name == name);
-    let spans = start.spans.iter().filter(|span| is_new(&span.name()));
+    let spans = start.spans.iter().filter(|span| is_new(&span.name())).filter(is_known);
     let entries = spans.map(|span| {
         let took_ns = span.end.ns.saturating_sub(span.start.ns);
         // That it is late is not known of a start that is under way.
@@ -112,6 +125,10 @@ pub fn notes(subject: &Subject, told: &Told) -> Vec<String> {
             "the clocks of the API server and the node differ: the pod was set up at least {:.1} s before it was created, so times of conditions and of calls cannot be compared",
             (created - first) as f64 / 1e9
         ));
+    }
+    let begun = told.spans.iter().any(|span| Part::of_span(&span.name) == Some(Part::Startup));
+    if !begun && subject.facts.as_ref().is_some_and(|facts| Outcome::of(facts).is_none() && was_ready(facts)) {
+        notes.push("the pod was ready before and is not now; when it became ready first, nobody says".to_owned());
     }
     if calls::calls(told).is_empty() && subject.facts.is_some() {
         notes.push(

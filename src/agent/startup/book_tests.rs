@@ -38,12 +38,22 @@ fn word(news: Option<News>) -> String {
         Some(News::Begun { left, .. }) => format!("begun, {} left", left.as_secs()),
         Some(News::Over { outcome, .. }) => outcome.name().to_owned(),
         Some(News::AfterAll { outcome, .. }) => format!("{} after all", outcome.name()),
-        Some(News::Listed) => "listed".to_owned(),
+        Some(News::Vanished { pod, late }) => format!("{} vanished{}", pod.name, if late { ", late" } else { "" }),
+        Some(News::Noted) => "noted".to_owned(),
     }
 }
 
 fn write(book: &mut Book) {
     book.writing().expect("there is something to write")().unwrap();
+}
+
+/// The pod is told, and that has arrived.
+fn tell(book: &mut Book, uid: &str, outcome: Outcome) {
+    match outcome {
+        Outcome::Late => assert!(book.asks(uid) && book.is_late(uid)),
+        _ => book.told(uid),
+    }
+    book.arrived(uid, outcome);
 }
 
 #[test]
@@ -55,8 +65,8 @@ fn a_pod_is_told_once_however_often_the_watch_brings_it() {
     assert_eq!(word(book.look(&starting("a", 5), at(NOW))), "nothing");
     assert_eq!(word(book.look(&ready("a", 9), at(NOW))), "ready");
     assert_eq!(word(book.look(&ready("a", 9), at(NOW))), "nothing", "it is about to be told");
-    assert!(!book.is_late("a"));
-    book.told("a", Outcome::Ready);
+    assert!(!book.asks("a"));
+    tell(&mut book, "a", Outcome::Ready);
     assert_eq!(word(book.look(&starting("a", 99), at(NOW))), "nothing", "it is not ready any more");
     assert_eq!(word(book.gone(&starting("a", 99))), "nothing");
     assert!(book.pods.is_empty());
@@ -70,7 +80,7 @@ fn the_next_agent_knows_who_was_told_and_tells_the_others() {
     first.look(&starting("open", 1), at(NOW));
     first.look(&ready("waiting", 1), at(NOW));
     first.listed();
-    first.told("told", Outcome::Ready);
+    tell(&mut first, "told", Outcome::Ready);
     write(&mut first);
     assert!(first.writing().is_none(), "nothing has changed");
     let mut next = book(&directory);
@@ -118,9 +128,9 @@ fn what_came_of_a_late_pod_is_told_also_by_the_next_agent() {
     first.listed();
     first.look(&starting("a", 0), at(NOW));
     first.look(&starting("b", 0), at(NOW));
-    assert!(first.is_late("a") && !first.is_late("a") && first.is_late("b"));
-    first.told("a", Outcome::Late);
-    first.told("b", Outcome::Late);
+    tell(&mut first, "a", Outcome::Late);
+    assert!(!first.asks("a"));
+    tell(&mut first, "b", Outcome::Late);
     write(&mut first);
     let mut next = book(&directory);
     assert_eq!(word(next.look(&starting("a", 700), at(NOW))), "nothing");
@@ -136,12 +146,12 @@ fn a_pod_that_goes_unready_was_deleted_and_is_forgotten_when_that_is_told() {
     book.listed();
     book.look(&starting("a", 0), at(NOW));
     assert_eq!(word(book.gone(&starting("a", 3))), "deleted");
-    assert!(!book.is_late("a"));
-    book.told("a", Outcome::Deleted);
+    assert!(!book.asks("a"));
+    tell(&mut book, "a", Outcome::Deleted);
     assert!(book.pods.is_empty());
     book.look(&ready("b", 0), at(NOW));
     assert_eq!(word(book.gone(&ready("b", 0))), "nothing", "it is about to be told as ready");
-    book.told("b", Outcome::Ready);
+    tell(&mut book, "b", Outcome::Ready);
     assert!(book.pods.is_empty());
     assert_eq!(word(book.gone(&ready("never seen", 0))), "nothing");
 }
@@ -152,12 +162,100 @@ fn whoever_went_while_there_was_no_agent_is_forgotten() {
     let mut first = book(&directory);
     first.listed();
     first.look(&ready("a", 0), at(NOW));
-    first.told("a", Outcome::Ready);
+    tell(&mut first, "a", Outcome::Ready);
     write(&mut first);
     let mut next = book(&directory);
     assert_eq!(next.pods.len(), 1);
     next.listed();
     assert!(next.pods.is_empty());
+}
+
+#[test]
+fn of_pods_that_were_starting_and_went_while_there_was_no_agent_it_is_told_that_nobody_saw_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut first = book(&directory);
+    first.listed();
+    ["open", "late", "back"].iter().for_each(|uid| _ = first.look(&starting(uid, 0), at(NOW)));
+    tell(&mut first, "late", Outcome::Late);
+    write(&mut first);
+    let mut next = book(&directory);
+    assert_eq!(word(next.look(&ready("back", 9), at(NOW))), "ready");
+    let mut vanished: Vec<String> = next.listed().into_iter().map(|news| word(Some(news))).collect();
+    vanished.sort();
+    assert_eq!(vanished, ["noted", "pod-late vanished, late", "pod-open vanished"]);
+    write(&mut next);
+    // Killed before that has arrived, it is told again; and then no more.
+    let mut third = book(&directory);
+    third.look(&ready("back", 9), at(NOW));
+    assert_eq!(third.listed().len(), 3);
+    third.arrived("open", Outcome::Deleted);
+    third.arrived("late", Outcome::Deleted);
+    write(&mut third);
+    assert_eq!(book(&directory).listed().len(), 2, "only the one that was about to be told");
+}
+
+#[test]
+fn what_was_told_and_has_not_arrived_is_told_again_by_the_next_agent() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut first = book(&directory);
+    first.listed();
+    first.look(&ready("a", 1), at(NOW));
+    first.told("a");
+    write(&mut first);
+    let mut next = book(&directory);
+    assert_eq!(word(next.look(&ready("a", 1), at(NOW))), "ready");
+    first.arrived("a", Outcome::Ready);
+    write(&mut first);
+    assert_eq!(word(book(&directory).look(&ready("a", 1), at(NOW))), "nothing");
+}
+
+#[test]
+fn a_book_that_could_not_be_written_is_written_again_and_its_next_trouble_is_news() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut book = book(&directory);
+    book.listed();
+    assert!(book.writing().is_some() && book.writing().is_none());
+    assert!(book.failed() && book.has_changed());
+    assert!(book.writing().is_some() && !book.failed(), "said already");
+    write(&mut book);
+    book.written();
+    assert!(book.failed(), "news again");
+}
+
+#[test]
+fn a_pod_that_seems_late_and_is_not_goes_on_starting() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut book = book(&directory);
+    book.listed();
+    ["a", "b", "c"].iter().for_each(|uid| _ = book.look(&starting(uid, 0), at(NOW)));
+    assert!(book.asks("a") && book.is_not_late("a") && book.asks("a"));
+    assert_eq!(word(book.look(&ready("a", 700), at(NOW))), "ready");
+    assert!(!book.is_late("a"), "it was heard of while the API server was asked");
+    assert!(book.asks("b"));
+    assert_eq!(word(book.gone(&starting("b", 700))), "deleted");
+    assert!(!book.is_late("b") && !book.is_not_late("b"));
+    assert!(book.asks("c") && book.is_late("c") && !book.is_late("c"));
+}
+
+#[test]
+fn of_a_pod_that_was_ready_before_it_was_known_nothing_is_told_and_of_one_that_was_seen_to_start_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let was_ready = |uid: &str, deleting: bool| {
+        let mut pod = PodFacts::clone(&ready(uid, 500));
+        pod.status.life.conditions[0].met = false;
+        pod.status.deleting = deleting;
+        Arc::new(pod)
+    };
+    let mut first = book(&directory);
+    first.listed();
+    first.look(&starting("known", 0), at(NOW));
+    assert_eq!(word(first.look(&was_ready("a", true), at(NOW))), "nothing");
+    assert_eq!(word(first.gone(&was_ready("a", true))), "nothing");
+    assert_eq!(word(first.look(&was_ready("b", false), at(NOW))), "nothing");
+    assert_eq!(word(first.look(&was_ready("known", true), at(NOW))), "ready");
+    first.look(&starting("before", 0), at(NOW));
+    write(&mut first);
+    assert_eq!(word(book(&directory).look(&was_ready("before", true), at(NOW))), "ready");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! A start as spans and log records.
 
+use super::schedule::Named;
 use crate::domain::identity::TraceId;
-use crate::domain::pod::PodFacts;
-use crate::domain::startup::{Note, Outcome, Part, Span, Startup};
+use crate::domain::pod::{PodFacts, PodRef};
+use crate::domain::startup::{Note, Outcome, Part, Span, Startup, startup};
 use crate::telemetry::event::{self, EventName, Level};
 use crate::telemetry::keys;
 use crate::telemetry::past::{Past, Told};
@@ -40,19 +41,38 @@ pub fn batch(pod: &PodFacts, start: &Startup, events_known: bool, validator: &st
     past.into_batch()
 }
 
-/// What came of a pod whose start was told as late.
-pub fn after_all(pod: &PodFacts, outcome: Outcome, now_ns: u64) -> Batch {
+/// What came of a pod whose start was told as late, and when, as far as anybody says; else when it was seen.
+pub fn after_all(pod: &PodFacts, outcome: Outcome, seen_ns: u64, now_ns: u64) -> Batch {
     let mut past = Past::of_pod(&pod.reference());
     let who = format!("pod {}/{}", pod.namespace, pod.name);
+    let start = startup(pod, &[], outcome, seen_ns);
+    let first = start.spans.first();
+    let over_ns = first.map_or(seen_ns, |root| root.end.ns);
+    let took =
+        first.map(|root| format!(", {} s after its start", root.end.ns.saturating_sub(root.start.ns) / 1_000_000_000));
+    let took = took.unwrap_or_default();
+    let why = first.and_then(|root| root.failure.as_ref()).map(|(_, why)| format!(": {why}")).unwrap_or_default();
     let (level, message) = match outcome {
-        Outcome::Ready => (Level::Info, format!("{who} is ready after all")),
-        Outcome::Completed => (Level::Info, format!("{who} has done its work after all")),
-        Outcome::Failed => (Level::Warn, format!("{who}, which was late, has failed")),
-        Outcome::Deleted | Outcome::Late => (Level::Info, format!("{who}, which was late, was deleted")),
+        Outcome::Ready => (Level::Info, format!("{who}, which was late, is ready after all{took}")),
+        Outcome::Completed => (Level::Info, format!("{who}, which was late, has done its work after all{took}")),
+        Outcome::Failed => (Level::Warn, format!("{who}, which was late, has failed{took}{why}")),
+        Outcome::Deleted | Outcome::Late => (Level::Info, format!("{who}, which was late, did not start{took}{why}")),
     };
     let attributes = vec![attribute(keys::STARTUP_OUTCOME, outcome.name())];
     let root = TraceId::of_pod(&pod.uid).root_span();
-    past.log((now_ns, now_ns), (level, event::POD_STARTED_LATE), &message, root, attributes);
+    past.log((over_ns, now_ns), (level, event::POD_STARTED_LATE), &message, root, attributes);
+    past.into_batch()
+}
+
+/// A pod that was starting when the agent before ended, and is gone now: what came of it nobody saw.
+pub fn vanished(pod: &Named, late: bool, now_ns: u64) -> Batch {
+    let Named { namespace, name, uid } = pod;
+    let mut past = Past::of_pod(&PodRef { namespace: namespace.clone(), name: name.clone(), uid: Some(uid.clone()) });
+    let was = if late { "was late" } else { "was starting" };
+    let message =
+        format!("pod {namespace}/{name}, which {was} when the agent ended, is gone; what came of it nobody saw");
+    let root = TraceId::of_pod(uid).root_span();
+    past.log((now_ns, now_ns), (Level::Info, event::POD_START_UNSEEN), &message, root, Vec::new());
     past.into_batch()
 }
 

@@ -73,19 +73,25 @@ async fn one(
     found.map_or_else(|| missing(resource, &key.2), |object| json_answer(200, &object))
 }
 
-/// The Events on one object, as the selector by its UID has them.
+/// The Events on one object, as the selector by its UID has them, or on all pods; a page is what `limit` says.
 async fn events_on(State(shared): State<Arc<Shared>>, uri: Uri, Query(query): Words) -> Response {
     if let Some(fault) = shared.asked("events", "list", &uri) {
         return failed(fault).await;
     }
-    let uid = query.get("fieldSelector").and_then(|text| text.strip_prefix("involvedObject.uid=")).unwrap();
+    let selector = query.get("fieldSelector").unwrap();
+    let uid = selector.strip_prefix("involvedObject.uid=");
+    assert!(uid.is_some() || selector == "involvedObject.kind=Pod", "{selector}");
+    let number = |key: &str| query.get(key).map_or(0, |text| text.parse::<usize>().unwrap());
+    let (from, most) = (number("continue"), number("limit"));
     let namespace = uri.path().split('/').nth(4).unwrap();
     let objects = shared.lock();
     let of = |key: &super::Key, event: &Value| {
-        (key.0, key.1.as_str()) == ("events", namespace) && event["involvedObject"]["uid"] == uid
+        (key.0, key.1.as_str()) == ("events", namespace) && uid.is_none_or(|uid| event["involvedObject"]["uid"] == uid)
     };
     let items: Vec<&Value> = objects.objects.iter().filter(|(key, event)| of(key, event)).map(|(_, it)| it).collect();
-    json_answer(200, &json!({"kind": "EventList", "apiVersion": "v1", "metadata": {}, "items": items}))
+    let page: Vec<&Value> = items.iter().skip(from).take(most).copied().collect();
+    let next = if from + page.len() < items.len() { (from + page.len()).to_string() } else { String::new() };
+    json_answer(200, &json!({"kind": "EventList", "apiVersion": "v1", "metadata": {"continue": next}, "items": page}))
 }
 
 async fn create(State(shared): State<Arc<Shared>>, uri: Uri, event: String) -> Response {
