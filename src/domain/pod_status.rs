@@ -135,13 +135,14 @@ pub struct ContainerStatus {
 }
 
 impl ContainerStatus {
-    /// Forgets what its runs said at their ends.
+    /// Forgets what its runs said at their ends; what the runtime said of one that never began is no word of theirs.
     pub fn forget_messages(&mut self) {
         let now = match &mut self.state {
             ContainerState::Terminated(ended) => Some(ended),
             ContainerState::Unknown | ContainerState::Waiting { .. } | ContainerState::Running { .. } => None,
         };
-        now.into_iter().chain(&mut self.last).for_each(|ended| ended.message = String::new());
+        let runs = now.into_iter().chain(&mut self.last).filter(|ended| !ended.never_began());
+        runs.for_each(|ended| ended.message = String::new());
     }
 }
 
@@ -197,6 +198,11 @@ pub struct Terminated {
 impl Terminated {
     /// How many bytes of a termination message are kept: the kubelet's own bound.
     pub const LONGEST: usize = 4096;
+
+    /// Whether the runtime could not start it, so that the message is the runtime's.
+    pub fn never_began(&self) -> bool {
+        ["StartError", "ContainerCannotRun"].contains(&self.reason.as_str())
+    }
 
     /// The message cut to the bound.
     pub fn fitted(mut self) -> Terminated {

@@ -151,6 +151,10 @@ mod tests {
         assert_eq!(messages(&pod), [true, true, false, false, false, false]);
         Kept { startups: Scope::All, ..Kept::default() }.prune(&mut any);
         assert_eq!(messages(&any), [true, true, true, true, false, false], "any of them may validate");
+        any.status.life.containers[0].state =
+            ContainerState::Terminated(Terminated { reason: "StartError".into(), ..said() });
+        Kept { startups: Scope::All, ..Kept::default() }.prune(&mut any);
+        assert!(messages(&any)[4], "what the runtime says of a container that never began is no word of it");
     }
 
     #[test]

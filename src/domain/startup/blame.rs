@@ -211,14 +211,15 @@ fn waiting(facts: &Facts<'_>, part: Part, status: &ContainerStatus, (reason, mes
 }
 
 /// How a run ended that should not have ended so. What it said at its end may be anything, secrets too, and is not
-/// repeated; what a validator says is told with its validation.
+/// repeated, unless the runtime says why it never began; what a validator says is told with its validation.
 pub(super) fn ended(part: Part, container: &str, run: &Terminated) -> Blame {
     let who = called(part, container);
     let reason = if run.reason.is_empty() { String::new() } else { format!(" ({})", name(&run.reason)) };
     let validated = part == Part::Init && container == validation_run::CONTAINER;
     let words = match run.exit_code {
-        validation_run::FAILED if validated => ": the pod's traffic is not redirected",
-        _ => "",
+        _ if run.never_began() && !run.message.trim().is_empty() => format!(": {}", one_line(&run.message)),
+        validation_run::FAILED if validated => ": the pod's traffic is not redirected".to_owned(),
+        _ => String::new(),
     };
     (ErrorType::ContainerFailed, format!("{who} ended with exit code {}{reason}{words}", run.exit_code))
 }
