@@ -79,6 +79,19 @@ impl Given<'_> {
         self.read(flag, default, "true or false", |text| parse_bool(text).ok())
     }
 
+    /// The proxy's user, if it is one: the reference takes any text, but only a number can be compared with who we are.
+    fn proxy_uid(&self, warnings: &mut Vec<String>) -> Option<u32> {
+        let Some((name, value)) = self.text("proxy-uid") else { return Some(PROXY_UID) };
+        let uid = value.trim().parse().ok();
+        if uid.is_none() && !value.trim().is_empty() {
+            warnings.push(format!(
+                "{name} is {}, which is no user's number, such as 1337: whether this validator runs as the proxy's user is not checked",
+                quote(&value)
+            ));
+        }
+        uid
+    }
+
     /// The proxy's variable counts as the plugin reads it: what cannot be read is false.
     fn dual_stack(&self, warnings: &mut Vec<String>) -> Result<bool, ArgumentError> {
         const VARIABLE: &str = "ISTIO_DUAL_STACK";
@@ -113,10 +126,16 @@ impl Settings {
             probe_port: given.port("iptables-probe-port", 15002)?,
             timeout,
             dual_stack: given.dual_stack(&mut warnings)?,
-            // The reference takes any text; only a number can be compared with who we are.
-            proxy_uid: given.text("proxy-uid").map_or(Some(PROXY_UID), |(_, value)| value.parse().ok()),
+            proxy_uid: given.proxy_uid(&mut warnings),
             own_uid,
         };
+        // The reference listens twice on one port, and passes; so it is no error here either.
+        if plan.outbound_port == plan.inbound_port {
+            let port = plan.inbound_port;
+            warnings.push(format!(
+                "--envoy-port and --inbound-capture-port are both {port}: a proxy has a port for each, 15001 and 15006 unless the mesh says otherwise"
+            ));
+        }
         given.read("force-iptables-binary", (), "legacy, nft or nothing", |text| {
             ["", "legacy", "nft"].contains(&text).then_some(())
         })?;

@@ -66,6 +66,23 @@ fn a_value_that_is_not_allowed_is_named_with_what_is() {
 }
 
 #[test]
+fn what_makes_no_sense_and_the_reference_takes_is_warned_of() {
+    for (arguments, environment, said) in [
+        (vec!["-u", "abc"], vec![], "--proxy-uid is \"abc\", which is no user's number"),
+        (vec!["-u", "-1"], vec![], "--proxy-uid is \"-1\", which is no user's number"),
+        (vec![], vec![("PROXY_UID", "joe")], "PROXY_UID is \"joe\", which is no user's number"),
+        (vec!["-p", "15006"], vec![], "--envoy-port and --inbound-capture-port are both 15006"),
+        (vec!["-p", "7", "-z", "7"], vec![], "--envoy-port and --inbound-capture-port are both 7"),
+    ] {
+        let settings = validate(&arguments, &environment).unwrap();
+        assert!(settings.warnings.len() == 1 && settings.warnings[0].starts_with(said), "{:?}", settings.warnings);
+    }
+    for arguments in [vec!["-u", ""], vec!["-u", " 1337"], vec![]] {
+        assert_eq!(validate(&arguments, &[]).unwrap().warnings, Vec::<String>::new(), "{arguments:?}");
+    }
+}
+
+#[test]
 fn who_asks_for_rules_is_told_that_none_are_made() {
     for (arguments, missing) in [(vec![], "run-validation"), (vec!["--run-validation"], "skip-rule-apply")] {
         let error = read(Form::IstioIptables, &arguments, &[]).unwrap_err();
