@@ -11,14 +11,22 @@ mod bundle;
 mod cluster;
 #[path = "support/cni_tools.rs"]
 mod cni_tools;
+#[path = "doctor/coverage.rs"]
+mod coverage;
 #[path = "doctor/crio.rs"]
 mod crio;
 #[path = "doctor/files.rs"]
 mod files;
 #[path = "repair/node.rs"]
 mod node;
+#[path = "doctor/rights.rs"]
+mod rights;
 #[path = "doctor/runtime.rs"]
 mod runtime;
 #[path = "doctor/scene.rs"]
 mod scene;
 mod support;
+#[path = "doctor/terminal.rs"]
+mod terminal;
+#[path = "doctor/use_of.rs"]
+mod use_of;

@@ -91,6 +91,11 @@ impl Reach {
         &self.socket
     }
 
+    /// The namespace in which agents are looked for, if one is named.
+    pub fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
     /// The API server, or why none can be asked.
     pub fn api(&self) -> Result<&ApiClient, String> {
         match (&self.client, &self.source) {

@@ -4,6 +4,7 @@
 
 use super::node_affinity::{Fit, Node, Placement};
 use super::step::ErrorType;
+use super::taint::Toleration;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -27,6 +28,8 @@ pub struct DaemonSetFacts {
     pub deleting: bool,
     /// Where its pods may run.
     pub placement: Placement,
+    /// Which taints they tolerate. A departure is not decided by that.
+    pub tolerations: Vec<Toleration>,
 }
 
 /// Why something could not be found out.

@@ -24,7 +24,7 @@ fn on_linux() -> Asked {
         fields: Vec::new(),
     };
     let placement = Placement { required: Some(vec![term]), ..Placement::default() };
-    Asked::Found(DaemonSetFacts { deleting: false, placement })
+    Asked::Found(DaemonSetFacts { placement, ..DaemonSetFacts::default() })
 }
 
 fn decided(asked: Asked, watched: Watched, node: Option<NodeLabels>) -> Departure {

@@ -44,6 +44,8 @@ pub mod runbook;
 pub mod settings;
 pub mod startup;
 pub mod step;
+pub mod taint;
 pub mod trace_context;
 pub mod validation;
 pub mod validation_run;
+pub mod verdict;

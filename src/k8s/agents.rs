@@ -48,6 +48,8 @@ pub struct AgentPod {
     pub page: Option<u16>,
     /// The image of its first container.
     pub image: String,
+    /// The DaemonSet that made it; empty where none did.
+    pub daemonset: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -71,6 +73,16 @@ struct Metadata {
     uid: String,
     #[serde(default, deserialize_with = "or_default")]
     deletion_timestamp: String,
+    #[serde(default, deserialize_with = "or_default")]
+    owner_references: Vec<Owner>,
+}
+
+#[derive(Default, Deserialize)]
+struct Owner {
+    #[serde(default, deserialize_with = "or_default")]
+    kind: String,
+    #[serde(default, deserialize_with = "or_default")]
+    name: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -158,7 +170,9 @@ impl From<Pod> for AgentPod {
         let Pod { metadata, spec, status } = pod;
         let variables = spec.containers.iter().flat_map(|container| &container.env);
         let address = variables.clone().find(|variable| variable.name == "PAGE_ADDRESS");
+        let owner = metadata.owner_references.into_iter().find(|owner| owner.kind == "DaemonSet");
         AgentPod {
+            daemonset: owner.map(|owner| owner.name).unwrap_or_default(),
             namespace: metadata.namespace,
             name: metadata.name,
             node: spec.node_name,
@@ -183,12 +197,14 @@ mod tests {
     #[test]
     fn an_agents_pod_says_where_its_page_is() {
         let agent = |env: serde_json::Value| {
-            let pod = json!({"metadata": {"namespace": "istio-system", "name": "istio-cni-node-x"},
+            let owners = json!([{"kind": "DaemonSet", "name": "istio-cni-node"}]);
+            let pod = json!({"metadata": {"namespace": "istio-system", "name": "istio-cni-node-x", "ownerReferences": owners},
                 "spec": {"nodeName": "node-a", "containers": [{"image": "cni:1", "env": env}]},
                 "status": {"phase": "Running", "containerStatuses": [{"ready": true}]}});
             AgentPod::from(serde_json::from_value::<Pod>(pod).unwrap())
         };
         let plain = agent(json!(null));
+        assert_eq!(plain.daemonset, "istio-cni-node");
         assert_eq!((plain.node.as_str(), plain.page, plain.ready, plain.runs), ("node-a", Some(15015), true, true));
         for (address, page) in [("127.0.0.1:9", Some(9)), ("[::1]:9", Some(9)), ("off", None), ("127.0.0.1:0", None)] {
             assert_eq!(agent(json!([{"name": "PAGE_ADDRESS", "value": address}])).page, page, "{address}");

@@ -4,6 +4,7 @@ use super::client::{ANSWER, ApiClient, List};
 use super::error::ApiError;
 use super::pod::or_default;
 use super::resource::Resource;
+use crate::domain::taint::Taint;
 use kube::api::ListParams;
 use kube::core::Request;
 use serde::Deserialize;
@@ -20,6 +21,10 @@ pub struct NodeFacts {
     pub ready: bool,
     /// Whether agents are made for it: it runs Linux, and has a kubelet of its own.
     pub can_run: bool,
+    pub labels: BTreeMap<String, String>,
+    pub taints: Vec<Taint>,
+    /// Its processor's architecture, such as `amd64`; empty where it does not say.
+    pub architecture: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -27,7 +32,26 @@ struct Node {
     #[serde(default, deserialize_with = "or_default")]
     metadata: Metadata,
     #[serde(default, deserialize_with = "or_default")]
+    spec: Spec,
+    #[serde(default, deserialize_with = "or_default")]
     status: Status,
+}
+
+#[derive(Default, Deserialize)]
+struct Spec {
+    #[serde(default, deserialize_with = "or_default")]
+    taints: Vec<NodeTaint>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct NodeTaint {
+    #[serde(deserialize_with = "or_default")]
+    key: String,
+    #[serde(deserialize_with = "or_default")]
+    value: String,
+    #[serde(deserialize_with = "or_default")]
+    effect: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -39,9 +63,18 @@ struct Metadata {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Status {
     #[serde(default, deserialize_with = "or_default")]
     conditions: Vec<Condition>,
+    #[serde(default, deserialize_with = "or_default")]
+    node_info: NodeInfo,
+}
+
+#[derive(Default, Deserialize)]
+struct NodeInfo {
+    #[serde(default, deserialize_with = "or_default")]
+    architecture: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -80,8 +113,21 @@ impl From<Node> for NodeFacts {
                 .conditions
                 .iter()
                 .any(|condition| condition.kind == "Ready" && condition.status == "True"),
+            architecture: match label("kubernetes.io/arch") {
+                "" => node.status.node_info.architecture,
+                label => label.to_owned(),
+            },
+            taints: node.spec.taints.into_iter().map(NodeTaint::taint).collect(),
             name: node.metadata.name,
+            labels: node.metadata.labels,
         }
+    }
+}
+
+impl NodeTaint {
+    fn taint(self) -> Taint {
+        let NodeTaint { key, value, effect } = self;
+        Taint { key, value, effect }
     }
 }
 
@@ -100,5 +146,18 @@ mod tests {
         assert!(node(json!({"kubernetes.io/os": "linux"})).can_run && node(json!(null)).ready);
         assert!(!node(json!({"kubernetes.io/os": "windows"})).can_run);
         assert!(!node(json!({"type": "virtual-kubelet"})).can_run);
+    }
+    #[test]
+    fn what_agents_are_selected_by_is_read() {
+        let taints = json!([{"key": "gpu", "value": "yes", "effect": "NoSchedule"}, {"key": "x", "value": null}]);
+        let object = |labels: serde_json::Value, taints: &serde_json::Value| {
+            json!({"metadata": {"name": "a", "labels": labels}, "spec": {"taints": taints},
+                "status": {"nodeInfo": {"architecture": "amd64"}}})
+        };
+        let read = |object| NodeFacts::from(serde_json::from_value::<Node>(object).unwrap());
+        let facts = read(object(json!({"pool": "db"}), &taints));
+        assert_eq!((facts.labels["pool"].as_str(), facts.architecture.as_str()), ("db", "amd64"));
+        assert_eq!(facts.taints[0], Taint { key: "gpu".into(), value: "yes".into(), effect: "NoSchedule".into() });
+        assert_eq!(read(object(json!({"kubernetes.io/arch": "arm64"}), &json!(null))).architecture, "arm64");
     }
 }

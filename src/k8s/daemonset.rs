@@ -7,6 +7,7 @@ use super::resource::Resource;
 use crate::domain::departure::{DaemonSetFacts, DaemonSetName, Doubt};
 use crate::domain::failure::Classify;
 use crate::domain::node_affinity::{Placement, Requirement, Term};
+use crate::domain::taint::Toleration;
 use kube::core::Request;
 use kube::core::params::GetParams;
 use serde::Deserialize;
@@ -61,6 +62,21 @@ struct PodSpec {
     node_selector: BTreeMap<String, String>,
     #[serde(default, deserialize_with = "or_default")]
     affinity: Affinity,
+    #[serde(default, deserialize_with = "or_default")]
+    tolerations: Vec<PodToleration>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PodToleration {
+    #[serde(deserialize_with = "or_default")]
+    key: String,
+    #[serde(deserialize_with = "or_default")]
+    operator: String,
+    #[serde(deserialize_with = "or_default")]
+    value: String,
+    #[serde(deserialize_with = "or_default")]
+    effect: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -149,13 +165,21 @@ fn is_named(resource: Resource, metadata: &Metadata, name: &str) -> Result<(), A
 
 impl DaemonSet {
     fn facts(self) -> DaemonSetFacts {
-        let PodSpec { node_selector, affinity } = self.spec.template.spec;
+        let PodSpec { node_selector, affinity, tolerations } = self.spec.template.spec;
         let required = affinity.node_affinity.required.map(|required| {
             let terms = required.node_selector_terms.into_iter();
             terms.map(SelectorTerm::term).collect()
         });
         let placement = Placement { selector: node_selector, required };
-        DaemonSetFacts { deleting: !self.metadata.deletion_timestamp.is_empty(), placement }
+        let tolerations = tolerations.into_iter().map(PodToleration::toleration).collect();
+        DaemonSetFacts { deleting: !self.metadata.deletion_timestamp.is_empty(), placement, tolerations }
+    }
+}
+
+impl PodToleration {
+    fn toleration(self) -> Toleration {
+        let PodToleration { key, operator, value, effect } = self;
+        Toleration { key, operator, value, effect }
     }
 }
 
@@ -188,12 +212,15 @@ mod tests {
             {"matchExpressions": [{"key": "c", "operator": "Exists", "values": null}], "matchFields": null},
         ]}}});
         let read = facts(&json!({"metadata": {"name": "x", "deletionTimestamp": "2026-01-01T00:00:00Z"},
-            "spec": {"template": {"spec": {"nodeSelector": {"os": "linux"}, "affinity": affinity}}}}));
+            "spec": {"template": {"spec": {"nodeSelector": {"os": "linux"}, "affinity": affinity,
+                "tolerations": [{"operator": "Exists", "effect": "NoSchedule", "tolerationSeconds": 3}]}}}}));
         let requirement = |key: &str, operator: &str, values: &[&str]| {
             let values = values.iter().map(|value| (*value).to_owned()).collect();
             vec![Requirement { key: key.into(), operator: operator.into(), values }]
         };
         assert!(read.deleting);
+        let all = Toleration { operator: "Exists".into(), effect: "NoSchedule".into(), ..Toleration::default() };
+        assert_eq!(read.tolerations, [all]);
         assert_eq!(read.placement.selector, [("os".to_owned(), "linux".to_owned())].into());
         assert_eq!(
             read.placement.required.unwrap(),
@@ -209,7 +236,7 @@ mod tests {
     fn what_is_absent_or_null_asks_for_nothing() {
         for spec in [
             json!({}),
-            json!({"affinity": null, "nodeSelector": null}),
+            json!({"affinity": null, "nodeSelector": null, "tolerations": null}),
             json!({"affinity": {"podAntiAffinity": {}, "nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}}),
         ] {
             let read = facts(&json!({"metadata": {"name": "x"}, "spec": {"template": {"spec": spec}}}));

@@ -3,9 +3,12 @@
 
 use crate::domain::cluster_findings::ClusterReport;
 use crate::domain::finding::{Finding, Report, Status, worst};
+use crate::domain::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
+/// The version of the command's output.
+const SCHEMA: u32 = 1;
 /// The most bytes of a report that are read.
 pub const LARGEST: usize = 1 << 20;
 /// The most findings of a report, and lines of a finding, that are taken.
@@ -53,7 +56,7 @@ struct FindingJson<'a> {
 /// A report as a JSON value.
 fn report(report: &Report) -> ReportJson<'_> {
     ReportJson {
-        node: report.node.as_str().into(),
+        node: on_one_line(&report.node).into(),
         version: report.version.as_str().into(),
         plugin_sha256: report.plugin.as_str().into(),
         status: report.worst().name().into(),
@@ -64,30 +67,77 @@ fn report(report: &Report) -> ReportJson<'_> {
 /// A finding as a JSON value.
 fn finding(finding: &Finding) -> FindingJson<'_> {
     FindingJson {
-        check: finding.check.as_ref().into(),
+        check: on_one_line(&finding.check).into(),
         status: finding.status.name().into(),
-        what: finding.what.as_str().into(),
-        evidence: finding.evidence.as_slice().into(),
-        next: finding.next.as_str().into(),
-        runbook: finding.runbook.as_ref().into(),
+        what: on_one_line(&finding.what).into(),
+        evidence: finding.evidence.iter().map(|line| on_one_line(line)).collect::<Vec<_>>().into(),
+        next: on_one_line(&finding.next).into(),
+        runbook: on_one_line(&finding.runbook).into(),
     }
+}
+
+/// What the command's output has beside a report.
+pub struct Output<'a> {
+    pub verdict: &'a Verdict,
+    /// What stands before a runbook's name.
+    pub runbooks: &'a str,
+}
+
+/// The command's output. Keys are only ever added; another meaning of one would be another `schema_version`.
+#[derive(Serialize)]
+struct OutputJson<'a, T: Serialize> {
+    schema_version: u32,
+    exit: ExitJson<'a>,
+    runbooks: &'a str,
+    #[serde(flatten)]
+    report: T,
+}
+
+#[derive(Serialize)]
+struct ExitJson<'a> {
+    status: u8,
+    meaning: &'a str,
+    /// Why it could not be looked; empty where it could.
+    reason: &'a str,
 }
 
 #[derive(Serialize)]
 struct ClusterJson<'a> {
     status: &'static str,
+    not_asked: usize,
     findings: Vec<FindingJson<'a>>,
     nodes: Vec<ReportJson<'a>>,
 }
 
-/// Writes a cluster's report.
-pub fn encode_cluster(told: &ClusterReport) -> Vec<u8> {
+fn output<T: Serialize>(report: T, Output { verdict, runbooks }: &Output<'_>) -> Vec<u8> {
+    let reason = if let Verdict::NotSeen(reason) = verdict { reason } else { "" };
+    let exit = ExitJson { status: verdict.status(), meaning: verdict.meaning(), reason };
+    // Texts, numbers and lists of texts cannot fail to be written.
+    serde_json::to_vec(&OutputJson { schema_version: SCHEMA, exit, runbooks, report }).unwrap_or_default()
+}
+
+/// Of what could not be looked at nothing is said to be well.
+fn status(worst: Status, with: &Output<'_>) -> &'static str {
+    match with.verdict {
+        Verdict::NotSeen(_) => Status::Unknown.name(),
+        Verdict::Fine | Verdict::Found => worst.name(),
+    }
+}
+
+/// Writes the command's output of a cluster.
+pub fn encode_cluster(told: &ClusterReport, with: &Output<'_>) -> Vec<u8> {
     let cluster = ClusterJson {
-        status: worst(told.all()).name(),
+        status: status(worst(told.all()), with),
+        not_asked: told.not_asked,
         findings: told.findings.iter().map(finding).collect(),
         nodes: told.nodes.iter().map(report).collect(),
     };
-    serde_json::to_vec(&cluster).unwrap_or_default()
+    output(cluster, with)
+}
+
+/// Writes the command's output of a node, or of a pod.
+pub fn encode_output(told: &Report, with: &Output<'_>) -> Vec<u8> {
+    output(ReportJson { status: status(told.worst(), with).into(), ..report(told) }, with)
 }
 
 /// Writes a report.
@@ -163,6 +213,34 @@ mod tests {
         let text = br#"{"findings":[{"check":"agent.mood","status":"terrible","what":"w","since":3}],"more":{}}"#;
         let read = decode(text).unwrap();
         assert_eq!((read.findings[0].check.as_ref(), read.findings[0].status), ("agent.mood", Status::Unknown));
+    }
+
+    #[test]
+    fn the_commands_output_has_the_keys_that_are_documented() {
+        let told =
+            Report { findings: vec![Finding::problem(Check::Backend, "it is gone", "wait")], ..Report::default() };
+        let with = Output { verdict: &Verdict::Found, runbooks: "runbooks/" };
+        let keys = |json: &serde_json::Value| json.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let one: serde_json::Value = serde_json::from_slice(&encode_output(&told, &with)).unwrap();
+        let report = ["exit", "findings", "node", "plugin_sha256", "runbooks", "schema_version", "status", "version"];
+        assert_eq!(keys(&one), report);
+        assert_eq!(one["exit"], serde_json::json!({"status": 1, "meaning": "there are findings", "reason": ""}));
+        let finding = ["check", "evidence", "next", "runbook", "status", "what"];
+        assert_eq!(keys(&one["findings"][0]), finding);
+        assert_eq!(one["findings"][0]["runbook"], "backend");
+        let cluster = ClusterReport { nodes: vec![told], ..ClusterReport::default() };
+        let all: serde_json::Value = serde_json::from_slice(&encode_cluster(&cluster, &with)).unwrap();
+        let cluster = ["exit", "findings", "nodes", "not_asked", "runbooks", "schema_version", "status"];
+        assert_eq!(keys(&all), cluster);
+        assert_eq!(keys(&all["nodes"][0]), ["findings", "node", "plugin_sha256", "status", "version"]);
+        let documented = include_str!("../../CONFIGURATION.md");
+        for key in report.iter().chain(&finding).chain(&cluster).chain(&["exit.meaning", "exit.reason"]) {
+            assert!(documented.contains(&format!("`{key}`")), "{key} is not in CONFIGURATION.md");
+        }
+        let unseen = Verdict::NotSeen("who knows".into());
+        let nothing = encode_output(&Report::default(), &Output { verdict: &unseen, runbooks: "" });
+        let nothing: serde_json::Value = serde_json::from_slice(&nothing).unwrap();
+        assert_eq!((&nothing["status"], &nothing["exit"]["status"]), (&"unknown".into(), &2.into()));
     }
 
     #[test]

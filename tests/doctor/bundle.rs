@@ -15,17 +15,23 @@ use std::process::Command;
 const PLANTED: &str = "PLANTED-SECRET";
 
 /// The bundle's files, as everybody else's tar unpacks them.
-fn unpacked(bundle: &Path) -> BTreeMap<String, String> {
+pub fn unpacked(bundle: &Path) -> BTreeMap<String, String> {
     let directory = tempfile::tempdir().unwrap();
     let done = Command::new("tar").arg("-xzf").arg(bundle).arg("-C").arg(directory.path()).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let root = directory.path().join("istio-cni-doctor");
-    let files = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path());
-    let read = |path: std::path::PathBuf| {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        (name, fs::read_to_string(path).unwrap())
-    };
-    files.map(read).collect()
+    let (mut files, mut directories) = (BTreeMap::new(), vec![root.clone()]);
+    while let Some(directory) = directories.pop() {
+        for path in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                directories.push(path);
+            } else {
+                let name = path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
+                files.insert(name, fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    files
 }
 
 #[test]
@@ -156,5 +162,6 @@ fn a_bundle_of_a_node_with_a_dead_agent_has_what_there_is() {
         "{:?}",
         files.keys()
     );
+    assert!(files["missing.txt"].contains("metrics.txt: the agent does not answer"), "{}", files["missing.txt"]);
     assert_eq!(scene.doctor(&["--bundle", "/nowhere/bundle.tar.gz"]).status, 2);
 }

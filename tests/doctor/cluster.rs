@@ -11,18 +11,18 @@ use std::process::Command;
 use std::time::Instant;
 
 /// What answers in place of an agent, until it is dropped.
-struct StandIn {
-    address: SocketAddr,
+pub struct StandIn {
+    pub address: SocketAddr,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl StandIn {
-    fn start(report: &Value) -> StandIn {
+    pub fn start(report: &Value) -> StandIn {
         let report = report.to_string();
         StandIn::with(Router::new().route("/api/v1/doctor", get(move || async move { report.clone() })))
     }
 
-    fn with(routes: Router) -> StandIn {
+    pub fn with(routes: Router) -> StandIn {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -35,49 +35,75 @@ impl StandIn {
     }
 }
 
-fn report(version: &str, plugin: &str, findings: &Value) -> Value {
+pub fn report(version: &str, plugin: &str, findings: &Value) -> Value {
     json!({"node": "any", "version": version, "plugin_sha256": plugin, "status": "ok", "findings": findings})
 }
 
-fn fine() -> Value {
+pub fn fine() -> Value {
     json!([{"check": "agent.ready", "status": "ok", "what": "the agent is ready", "evidence": [], "next": "", "runbook": ""}])
 }
 
-fn node_of(name: &str) -> Value {
+pub fn node_of(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"kubernetes.io/os": "linux"}}})
 }
 
-fn agent_on(node: &str) -> Value {
+pub fn agent_on(node: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "istio-system", "name": format!("istio-cni-{node}"),
-        "uid": format!("a-{node}"), "labels": {"k8s-app": "istio-cni-node"}},
+        "uid": format!("a-{node}"), "labels": {"k8s-app": "istio-cni-node"},
+        "ownerReferences": [{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "istio-cni-node"}]},
         "spec": {"nodeName": node, "containers": [{"name": "install-cni", "image": "cni:1"}]},
         "status": {"phase": "Running", "containerStatuses": [{"ready": true}]}})
 }
 
 /// A cluster in which a real agent runs on node-a.
-struct Cluster {
-    scene: Scene,
-    plugin: String,
-    stand_ins: Vec<StandIn>,
-    kubeconfig: tempfile::TempDir,
+pub struct Cluster {
+    pub scene: Scene,
+    pub plugin: String,
+    pub stand_ins: Vec<StandIn>,
+    pub kubeconfig: tempfile::TempDir,
 }
 
 impl Cluster {
-    fn new() -> Cluster {
+    pub fn new() -> Cluster {
         let mut scene = Scene::installed();
         let mut agent = scene.start(&[("SKIP_INSTALL", "true"), ("PAGE_ADDRESS", "127.0.0.1:0")]);
         let page = agent.wait_for("serving the page");
         let port = u16::try_from(page["server.port"].as_u64().unwrap()).unwrap();
         scene.agent = Some(agent);
         let plugin = text(&scene.doctor(&[]).report["plugin_sha256"]).to_owned();
-        let kubeconfig = tempfile::tempdir().unwrap();
-        std::fs::copy(scene.kubeconfig(), kubeconfig.path().join("config")).unwrap();
-        let cluster = Cluster { scene, plugin, stand_ins: Vec::new(), kubeconfig };
+        let cluster = Cluster::around(scene, plugin);
         cluster.put("node-a", SocketAddr::from(([127, 0, 0, 1], port)));
         cluster
     }
 
-    fn put(&self, node: &str, to: SocketAddr) {
+    /// One that has nodes only when they are added, all with stand-ins.
+    pub fn simulated() -> Cluster {
+        let scene = Scene::bare();
+        scene.runtime.node.write_kubeconfig(&format!("http://{}", scene.runtime.api.address));
+        Cluster::around(scene, "ab".repeat(32))
+    }
+
+    fn around(scene: Scene, plugin: String) -> Cluster {
+        let kubeconfig = tempfile::tempdir().unwrap();
+        std::fs::copy(scene.kubeconfig(), kubeconfig.path().join("config")).unwrap();
+        Cluster { scene, plugin, stand_ins: Vec::new(), kubeconfig }
+    }
+
+    /// Adds a node with an agent on which all is well.
+    pub fn add_fine(&mut self, node: &str) {
+        let fine = report(env!("CARGO_PKG_VERSION"), &self.plugin, &fine());
+        self.add([node.to_owned()].into_iter(), &fine);
+    }
+
+    /// The command, from a machine that is no node.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_istio-cni-otel"));
+        command.args(["doctor", "--cluster"]).args(arguments).env_clear();
+        command.env("KUBECONFIG", self.kubeconfig.path().join("config"));
+        command
+    }
+
+    pub fn put(&self, node: &str, to: SocketAddr) {
         let api = &self.scene.runtime.api;
         api.put(&node_of(node));
         api.put(&agent_on(node));
@@ -85,25 +111,19 @@ impl Cluster {
     }
 
     /// So many nodes, all with this report of their agents.
-    fn add(&mut self, nodes: impl Iterator<Item = String>, report: &Value) {
+    pub fn add(&mut self, nodes: impl Iterator<Item = String>, report: &Value) {
         let stand_in = StandIn::start(report);
         nodes.for_each(|node| self.put(&node, stand_in.address));
         self.stand_ins.push(stand_in);
     }
 
-    fn doctor(&self, arguments: &[&str]) -> Findings {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_istio-cni-otel"));
-        command.args(["doctor", "--cluster", "--output", "json"]).args(arguments).env_clear();
-        command.env("KUBECONFIG", self.kubeconfig.path().join("config"));
-        let output = command.output().unwrap();
-        let report = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        Findings { status: output.status.code().unwrap(), report, stderr }
+    pub fn doctor(&self, arguments: &[&str]) -> Findings {
+        Findings::of_command(self.command(&["--output", "json"]).args(arguments))
     }
 }
 
 /// What is wrong on nodes, as `node check: status`.
-fn wrong_on_nodes(findings: &Findings) -> Vec<String> {
+pub fn wrong_on_nodes(findings: &Findings) -> Vec<String> {
     let mut wrong = Vec::new();
     for node in findings.report["nodes"].as_array().unwrap() {
         for finding in node["findings"].as_array().unwrap() {
@@ -162,12 +182,8 @@ fn nodes_without_an_agent_silent_agents_and_other_versions_are_named() {
 
 #[test]
 fn a_cluster_without_any_agent_is_a_finding_and_one_that_may_not_be_asked_is_none() {
-    let scene = Scene::bare();
-    scene.runtime.node.write_kubeconfig(&format!("http://{}", scene.runtime.api.address));
-    scene.runtime.api.put(&node_of("node-a"));
-    let kubeconfig = tempfile::tempdir().unwrap();
-    std::fs::copy(scene.kubeconfig(), kubeconfig.path().join("config")).unwrap();
-    let cluster = Cluster { scene, plugin: String::new(), stand_ins: Vec::new(), kubeconfig };
+    let cluster = Cluster::simulated();
+    cluster.scene.runtime.api.put(&node_of("node-a"));
     let findings = cluster.doctor(&[]);
     assert_eq!((findings.wrong(), findings.status), (vec!["cluster.agents: problem".to_owned()], 1));
     cluster.scene.runtime.api.fail("list", Some(Fault::Status(403)));

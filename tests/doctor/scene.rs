@@ -106,7 +106,8 @@ impl Scene {
 }
 
 impl Findings {
-    fn of_command(command: &mut Command) -> Findings {
+    /// What this command prints.
+    pub fn of_command(command: &mut Command) -> Findings {
         let output = command.output().unwrap();
         let (stdout, stderr) = (output.stdout, String::from_utf8(output.stderr).unwrap());
         let report = serde_json::from_slice(&stdout).unwrap_or(Value::Null);

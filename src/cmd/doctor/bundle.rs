@@ -2,18 +2,23 @@
 //! filter besides ([`redacted_file`]), because logs, findings and traces may repeat what others said.
 
 use super::args::DoctorArgs;
-use super::print::{self, cluster_text};
+use super::ask::{AT_ONCE, Asking, Silence};
+use super::print::{self, cluster_text, output};
+use super::{PodName, of_pod};
 use crate::agent::doctor::{METRICS_PATH, Place, SETTINGS_PATH, VERSION};
 use crate::cmd::demo::style::Style;
 use crate::domain::cluster_findings::ClusterReport;
 use crate::domain::finding::Report;
+use crate::domain::verdict::Verdict;
 use crate::host::atomic_file::{Permissions, replace};
 use crate::host::rolling_log;
-use crate::wire::finding::{encode, encode_cluster, on_one_line};
+use crate::k8s::agents::AgentPod;
+use crate::wire::finding::{encode_cluster, encode_output, on_one_line};
 use crate::wire::redact::redacted_file;
 use crate::wire::tar::Archive;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use futures::StreamExt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -25,43 +30,99 @@ const LOG_TAIL: u64 = 256 << 10;
 /// No more entries of a directory are listed.
 const ENTRIES: usize = 1000;
 
-/// What an agent says beside its findings: the file's name, and where it is asked for.
-pub const ASKED: [(&str, &str); 3] =
-    [("settings.txt", SETTINGS_PATH), ("metrics.txt", METRICS_PATH), ("traces.json", "/api/v1/traces")];
+/// What an agent is asked for beside its findings.
+pub struct Question {
+    /// The file's name.
+    pub name: String,
+    pub path: String,
+}
+
+/// What an agent is asked for, of its node or of one pod.
+pub fn questions(pod: Option<PodName<'_>>) -> Vec<Question> {
+    let question = |name: &str, path: &str| Question { name: name.to_owned(), path: path.to_owned() };
+    let mut all = vec![
+        question("settings.txt", SETTINGS_PATH),
+        question("metrics.txt", METRICS_PATH),
+        question("traces.json", "/api/v1/traces"),
+    ];
+    all.extend(pod.map(|pod| question("explain.json", &of_pod("/api/v1/explain", pod))));
+    all
+}
 
 /// The bundle, until it is written.
 pub struct Bundle {
     archive: Archive,
     now: u64,
+    /// What is not in it, and why.
+    missing: String,
 }
 
 impl Bundle {
     /// Of a cluster.
-    pub fn of_cluster(args: &DoctorArgs, report: &ClusterReport) -> Bundle {
+    pub fn of_cluster(args: &DoctorArgs, report: &ClusterReport, verdict: &Verdict) -> Bundle {
         let mut bundle = Bundle::new();
-        bundle.file("report.json", &encode_cluster(report));
+        bundle.file("report.json", &encode_cluster(report, &output(args, verdict)));
         bundle.file("report.txt", cluster_text(report, plain(), &verbose(args)).as_bytes());
         bundle.file("versions.txt", format!("istio-cni-otel {VERSION}\n").as_bytes());
         bundle
     }
 
-    /// Of a node, with what can be seen here.
-    pub fn of_node(args: &DoctorArgs, report: &Report, place: &Place) -> Bundle {
+    /// Of one pod, seen from elsewhere.
+    pub fn of_pod(args: &DoctorArgs, report: &Report, verdict: &Verdict) -> Bundle {
         let mut bundle = Bundle::new();
-        bundle.file("report.json", &encode(report));
+        bundle.file("report.json", &encode_output(report, &output(args, verdict)));
+        bundle.file("report.txt", print::text(report, plain(), &verbose(args)).as_bytes());
+        bundle.file("versions.txt", format!("istio-cni-otel {VERSION}\nagent {}\n", report.version).as_bytes());
+        bundle
+    }
+
+    /// Of a node, with what can be seen here.
+    pub fn of_node(args: &DoctorArgs, report: &Report, verdict: &Verdict, place: &Place) -> Bundle {
+        let mut bundle = Bundle::new();
+        bundle.file("report.json", &encode_output(report, &output(args, verdict)));
         bundle.file("report.txt", print::text(report, plain(), &verbose(args)).as_bytes());
         bundle.file("versions.txt", versions(report, place).as_bytes());
         bundle.file("network.txt", listing(&place.net_dir).as_bytes());
         bundle.file("run.txt", listing(&place.run_dir).as_bytes());
-        if let Ok(log) = tail(&place.run_dir.join(rolling_log::FILE_NAME)) {
-            bundle.file("plugin.log", log.as_bytes());
+        match tail(&place.run_dir.join(rolling_log::FILE_NAME)) {
+            Ok(log) => bundle.file("plugin.log", log.as_bytes()),
+            Err(error) => bundle.missing("plugin.log", &error.to_string()),
         }
         bundle
     }
 
+    /// Asks these agents through the API server, and puts in what they say as far as they say it in time.
+    pub async fn ask(&mut self, asking: &Asking<'_>, agents: &[&AgentPod], questions: &[Question]) {
+        let all = agents.iter().flat_map(|agent| questions.iter().map(move |question| (*agent, question)));
+        let mut waiting: Vec<String> = Vec::new();
+        let file = |agent: &AgentPod, question: &Question| format!("nodes/{}/{}", agent.node, question.name);
+        waiting.extend(all.clone().map(|(agent, question)| file(agent, question)));
+        let ask = |(agent, question): (&AgentPod, &Question)| {
+            let (file, agent, path) = (file(agent, question), agent.clone(), question.path.clone());
+            async move { (file, asking.get(&agent, &path).await) }
+        };
+        let questions: Vec<_> = all.map(ask).collect();
+        let mut answers = std::pin::pin!(futures::stream::iter(questions).buffer_unordered(AT_ONCE));
+        while let Ok(Some((name, answer))) = tokio::time::timeout_at(asking.deadline, answers.next()).await {
+            waiting.retain(|other| *other != name);
+            match answer {
+                Ok(content) => self.file(&name, &content),
+                Err(Silence::Forbidden(why) | Silence::Deaf { problem: why, .. } | Silence::Broken(why)) => {
+                    self.missing(&name, &why);
+                }
+            }
+        }
+        waiting.iter().for_each(|name| self.missing(name, "there was no time to ask for it"));
+    }
+
+    /// Says why a file is not there.
+    pub fn missing(&mut self, name: &str, why: &str) {
+        self.missing.push_str(&format!("{}: {}\n", on_one_line(name), on_one_line(why)));
+    }
+
     fn new() -> Bundle {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default();
-        Bundle { archive: Archive::default(), now }
+        Bundle { archive: Archive::default(), now, missing: String::new() }
     }
 
     /// Puts a file in, without the credentials in it.
@@ -70,7 +131,11 @@ impl Bundle {
     }
 
     /// Writes it, for its owner alone.
-    pub fn write(self, path: &Path) -> Result<(), String> {
+    pub fn write(mut self, path: &Path) -> Result<(), String> {
+        if !self.missing.is_empty() {
+            let missing = std::mem::take(&mut self.missing);
+            self.file("missing.txt", missing.as_bytes());
+        }
         let mut packed = GzEncoder::new(Vec::new(), Compression::default());
         let packed = packed.write_all(&self.archive.finish()).and_then(|()| packed.finish());
         let failed = |why: &dyn std::fmt::Display| format!("the bundle {} cannot be written: {why}", path.display());

@@ -1,28 +1,34 @@
 //! `istio-cni-otel doctor`: the troubleshooting page as a program.
 
 mod args;
+mod ask;
 mod bundle;
 mod cluster;
 mod node;
+mod pod;
 mod print;
 mod progress;
+mod rights;
 
 pub use args::DoctorArgs;
 
 use super::cli::{fail, wrong_use};
-use super::reach::Reach;
-use crate::domain::finding::{Report, Status, worst};
+use super::reach::{Reach, encoded};
+use crate::domain::finding::{Check, Report, Status};
+use crate::domain::verdict::Verdict;
 use crate::k8s::agents::AgentPod;
-use bundle::Bundle;
-use futures::StreamExt;
+use crate::wire::finding::on_one_line;
+use ask::Asking;
+use bundle::{Bundle, Question};
+use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
-/// The exit status when something was found.
-const FOUND: u8 = 1;
-/// The exit status when it could not be looked.
-const COULD_NOT: u8 = 2;
 /// Of so many agents with findings a bundle has more than these.
 const ASKED_MORE: usize = 20;
+
+/// Namespace and name of a pod.
+type PodName<'a> = (&'a str, &'a str);
 
 /// It could not be looked, and why.
 #[derive(Debug)]
@@ -34,75 +40,101 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
         Ok(pod) => pod,
         Err(problem) => return wrong_use(&problem),
     };
-    let looked = if !args.cluster && node::is_node(args) { of_node(args, pod) } else { of_cluster(args, pod) };
-    match looked {
-        Ok(status) if status.is_finding() => ExitCode::from(FOUND),
-        Ok(_) => ExitCode::SUCCESS,
-        Err(CouldNot(why)) => fail(&why, COULD_NOT),
+    let at_node = !args.cluster && node::is_node(args);
+    if let Err(problem) = args.check(at_node) {
+        return wrong_use(&problem);
+    }
+    let looked = if at_node { of_node(args, pod) } else { of_cluster(args, pod) };
+    let verdict = looked.unwrap_or_else(|CouldNot(why)| {
+        let verdict = Verdict::NotSeen(on_one_line(&why));
+        // Who reads no JSON is told below.
+        let _ = print::nothing(args, &verdict);
+        verdict
+    });
+    match &verdict {
+        Verdict::NotSeen(why) => fail(&on_one_line(why), verdict.status()),
+        Verdict::Fine | Verdict::Found => ExitCode::from(verdict.status()),
     }
 }
 
-fn of_node(args: &DoctorArgs, pod: Option<(&str, &str)>) -> Result<Status, CouldNot> {
-    let (report, place) = node::look(args, pod)?;
+fn of_node(args: &DoctorArgs, pod: Option<PodName<'_>>) -> Result<Verdict, CouldNot> {
+    let (report, place) = node::look(args, pod).map_err(|why| without_bundle(args, why))?;
+    let verdict = Verdict::of_report(&report);
+    printed(print::node(args, &report, &verdict))?;
     if let Some(path) = &args.bundle {
-        let mut bundle = Bundle::of_node(args, &report, &place);
-        for (name, asked) in bundle::ASKED {
-            if let Ok(content) = node::get_of(&place, asked) {
-                bundle.file(name, &content);
+        let mut bundle = Bundle::of_node(args, &report, &verdict, &place);
+        let silent = report.of(Check::AgentAnswers).is_some_and(|finding| finding.status != Status::Ok);
+        for Question { name, path } in bundle::questions(pod) {
+            match silent {
+                true => bundle.missing(&name, "the agent does not answer"),
+                false => match node::get_of(&place, &path) {
+                    Ok(content) => bundle.file(&name, &content),
+                    Err(error) => bundle.missing(&name, &crate::domain::failure::whole(&error)),
+                },
             }
         }
-        bundle.write(path).map_err(CouldNot)?;
+        written(bundle, path)?;
     }
-    printed(print::node(args, &report))?;
-    Ok(report.worst())
+    Ok(verdict)
 }
 
-fn of_cluster(args: &DoctorArgs, pod: Option<(&str, &str)>) -> Result<Status, CouldNot> {
+fn of_cluster(args: &DoctorArgs, pod: Option<PodName<'_>>) -> Result<Verdict, CouldNot> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CouldNot(format!("nobody can be asked: {error}")))?;
     let reach = Reach::new(&args.reach, &|key| std::env::var(key).ok());
-    runtime.block_on(async {
-        if let Some((namespace, name)) = pod {
-            let report: Report = cluster::look_at_pod(&reach, namespace, name).await?;
-            printed(print::node(args, &report))?;
-            return Ok(report.worst());
+    let looked = runtime.block_on(async {
+        let api = reach.api().map_err(CouldNot).map_err(|why| without_bundle(args, why))?;
+        let asking = Asking::new(&reach, api, args.limit());
+        match pod {
+            Some(pod) => of_clusters_pod(args, &asking, pod).await,
+            None => of_all_nodes(args, &asking).await,
         }
-        let report = cluster::look(&reach).await?;
-        if let Some(path) = &args.bundle {
-            let mut bundle = Bundle::of_cluster(args, &report);
-            let wrong = |node: &Report| node.worst().is_finding() && !node.version.is_empty();
-            let nodes: Vec<&str> = report
-                .nodes
-                .iter()
-                .filter(|node| wrong(node))
-                .map(|node| node.node.as_str())
-                .take(ASKED_MORE)
-                .collect();
-            ask_more(&reach, &nodes, &mut bundle).await?;
-            bundle.write(path).map_err(CouldNot)?;
-        }
-        printed(print::cluster(args, &report))?;
-        Ok(worst(report.all()))
-    })
+    });
+    // A name that nobody resolves is waited for by a thread of the runtime: nobody waits for that.
+    runtime.shutdown_background();
+    looked
 }
 
-/// Puts what these nodes' agents say beside their findings into the bundle, as far as they say it.
-async fn ask_more(reach: &Reach, nodes: &[&str], bundle: &mut Bundle) -> Result<(), CouldNot> {
-    const AT_ONCE: usize = 8;
-    let api = reach.api().map_err(CouldNot)?;
-    let agents = reach.agents(api, None).await.map_err(|error| CouldNot(error.whole()))?;
-    let wanted = agents.iter().filter(|agent| nodes.contains(&agent.node.as_str()));
-    let questions = wanted.flat_map(|agent| bundle::ASKED.into_iter().map(move |(name, path)| (agent, name, path)));
-    let ask = |(agent, name, path): (_, &'static str, &'static str)| async move {
-        let agent: &AgentPod = agent;
-        (agent.node.clone(), name, cluster::get(reach, api, agent, path).await)
-    };
-    let mut answers = std::pin::pin!(futures::stream::iter(questions).map(ask).buffer_unordered(AT_ONCE));
-    while let Some((node, name, answer)) = answers.next().await {
-        if let Ok(content) = answer {
-            bundle.file(&format!("nodes/{node}/{name}"), &content);
-        }
+async fn of_clusters_pod(args: &DoctorArgs, asking: &Asking<'_>, pod: PodName<'_>) -> Result<Verdict, CouldNot> {
+    let (report, agent) = pod::look(asking, pod.0, pod.1).await.map_err(|why| without_bundle(args, why))?;
+    let verdict = Verdict::of_report(&report);
+    printed(print::node(args, &report, &verdict))?;
+    if let Some(path) = &args.bundle {
+        let mut bundle = Bundle::of_pod(args, &report, &verdict);
+        let agents: Vec<&AgentPod> = agent.iter().collect();
+        bundle.ask(asking, &agents, &bundle::questions(Some(pod))).await;
+        written(bundle, path)?;
     }
+    Ok(verdict)
+}
+
+async fn of_all_nodes(args: &DoctorArgs, asking: &Asking<'_>) -> Result<Verdict, CouldNot> {
+    let (report, agents) = cluster::look(asking).await.map_err(|why| without_bundle(args, why))?;
+    let verdict = Verdict::of_cluster(&report);
+    printed(print::cluster(args, &report, &verdict))?;
+    if let Some(path) = &args.bundle {
+        let mut bundle = Bundle::of_cluster(args, &report, &verdict);
+        let wrong = |node: &&Report| node.worst().is_finding() && !node.version.is_empty();
+        let nodes: Vec<&str> =
+            report.nodes.iter().filter(wrong).map(|node| node.node.as_str()).take(ASKED_MORE).collect();
+        let agents: Vec<&AgentPod> = agents.iter().filter(|agent| nodes.contains(&agent.node.as_str())).collect();
+        // Also the bundle has its time, and no more.
+        let asking = Asking::new(asking.reach, asking.api, args.limit());
+        bundle.ask(&asking, &agents, &bundle::questions(None)).await;
+        written(bundle, path)?;
+    }
+    Ok(verdict)
+}
+
+/// Who wants a bundle is told that there is none.
+fn without_bundle(args: &DoctorArgs, CouldNot(why): CouldNot) -> CouldNot {
+    CouldNot(if args.bundle.is_some() { format!("{why} (no bundle was written)") } else { why })
+}
+
+fn written(bundle: Bundle, path: &Path) -> Result<(), CouldNot> {
+    bundle.write(path).map_err(CouldNot)?;
+    // Without a standard error there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "istio-cni-otel: the bundle is {}", path.display());
     Ok(())
 }
 
@@ -114,4 +146,9 @@ fn printed(done: std::io::Result<()>) -> Result<(), CouldNot> {
         }
         _ => Ok(()),
     }
+}
+
+/// What an agent is asked for a pod.
+fn of_pod(path: &str, (namespace, name): PodName<'_>) -> String {
+    format!("{path}?pod={}", encoded(&format!("{namespace}/{name}")))
 }

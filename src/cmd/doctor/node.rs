@@ -1,9 +1,9 @@
 //! One node: its files are looked at here, its agent is asked, and both make one report. An agent that does not answer
 //! is a finding like any other.
 
-use super::CouldNot;
 use super::args::DoctorArgs;
 use super::progress::Progress;
+use super::{CouldNot, of_pod};
 use crate::agent::config::{Settings, runtime_endpoint};
 use crate::agent::doctor::{PATH, Place, VERSION, look_at};
 use crate::agent::local::SOCKET;
@@ -30,7 +30,8 @@ const MOUNTED: &str = "/host/etc/cni/net.d";
 
 /// Whether there is anything of a node to be looked at here.
 pub fn is_node(args: &DoctorArgs) -> bool {
-    let named = args.reach.cni_agent_run_dir.is_some() || args.cni_net_dir.is_some() || args.cni_bin_dir.is_some();
+    let directories = [&args.reach.cni_agent_run_dir, &args.cni_net_dir, &args.cni_bin_dir];
+    let named = directories.into_iter().any(Option::is_some) || args.runtime_endpoint.is_some();
     named || in_pod() || Place::on_node().run_dir.is_dir()
 }
 
@@ -43,7 +44,7 @@ fn in_pod() -> bool {
 pub fn look(args: &DoctorArgs, pod: Option<(&str, &str)>) -> Result<(Report, Place), CouldNot> {
     let Where { place, settings, guessed } = place(args)?;
     if let Some((namespace, name)) = pod {
-        let asked = ask(&place, &format!("{PATH}?pod={namespace}/{name}"));
+        let asked = ask(&place, &of_pod(PATH, (namespace, name)));
         let asked =
             asked.map_err(|problem| CouldNot(format!("the agent of this node cannot be asked for the pod: {problem}")));
         return asked.map(|report| (report, place));

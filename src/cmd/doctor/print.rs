@@ -1,34 +1,41 @@
 //! The findings for people, and as JSON. Whatever others wrote stays on its line and steers no terminal.
 
-use super::args::{DoctorArgs, Output};
+use super::args::{DoctorArgs, Form};
 use crate::cmd::demo::style::Style;
 use crate::domain::cluster_findings::ClusterReport;
 use crate::domain::finding::{Finding, Report, Status, so_many};
-use crate::wire::finding::{encode, encode_cluster, on_one_line};
+use crate::domain::verdict::Verdict;
+use crate::wire::finding::{Output, encode_cluster, encode_output, on_one_line};
 use std::io::{self, Write};
 
+/// What JSON has beside the findings.
+pub fn output<'a>(args: &'a DoctorArgs, verdict: &'a Verdict) -> Output<'a> {
+    Output { verdict, runbooks: args.runbooks.as_deref().unwrap_or_default() }
+}
+
 /// Prints the report of one node to standard output.
-pub fn node(args: &DoctorArgs, report: &Report) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match args.output {
-        Output::Json => {
-            out.write_all(&encode(report))?;
-            out.write_all(b"\n")?;
-        }
-        Output::Text => out.write_all(text(report, Style::of_stdout(), args).as_bytes())?,
-    }
-    out.flush()
+pub fn node(args: &DoctorArgs, report: &Report, verdict: &Verdict) -> io::Result<()> {
+    print(args, || encode_output(report, &output(args, verdict)), || text(report, Style::of_stdout(), args))
 }
 
 /// Prints a cluster's report to standard output.
-pub fn cluster(args: &DoctorArgs, report: &ClusterReport) -> io::Result<()> {
+pub fn cluster(args: &DoctorArgs, report: &ClusterReport, verdict: &Verdict) -> io::Result<()> {
+    print(args, || encode_cluster(report, &output(args, verdict)), || cluster_text(report, Style::of_stdout(), args))
+}
+
+/// Prints that there is no report, for programs; people are told on standard error.
+pub fn nothing(args: &DoctorArgs, verdict: &Verdict) -> io::Result<()> {
+    print(args, || encode_output(&Report::default(), &output(args, verdict)), String::new)
+}
+
+fn print(args: &DoctorArgs, json: impl FnOnce() -> Vec<u8>, text: impl FnOnce() -> String) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match args.output {
-        Output::Json => {
-            out.write_all(&encode_cluster(report))?;
+        Form::Json => {
+            out.write_all(&json())?;
             out.write_all(b"\n")?;
         }
-        Output::Text => out.write_all(cluster_text(report, Style::of_stdout(), args).as_bytes())?,
+        Form::Text => out.write_all(text().as_bytes())?,
     }
     out.flush()
 }

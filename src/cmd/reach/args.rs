@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 /// Where a pod's service account is mounted.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const RUN_DIR: &str = "/var/run/istio-cni";
+/// Which pods are agents where nothing else is said.
+pub const AGENTS: &str = "k8s-app=istio-cni-node";
 
 /// Where the node agents are.
 #[derive(Args, Clone, Debug)]
@@ -26,7 +28,7 @@ pub struct ReachArgs {
     #[arg(long, value_name = "NAME")]
     pub agent_namespace: Option<String>,
     /// Label selector of the agents' pods
-    #[arg(long, value_name = "SELECTOR", default_value = "k8s-app=istio-cni-node")]
+    #[arg(long, value_name = "SELECTOR", default_value = AGENTS)]
     pub agent_selector: String,
     /// Loopback port of the agents' page [default: what their PAGE_ADDRESS says, else 15015]
     #[arg(long, value_name = "PORT")]
