@@ -17,6 +17,8 @@ mod coverage;
 mod crio;
 #[path = "doctor/files.rs"]
 mod files;
+#[path = "doctor/in_pod.rs"]
+mod in_pod;
 #[path = "repair/node.rs"]
 mod node;
 #[path = "doctor/rights.rs"]
