@@ -51,6 +51,10 @@ bench: build ## Prints what an ADD and an agent cost: medians and ratios, measur
 	cargo rustc --locked --release --example empty -- $(STATIC)
 	cargo run --quiet --locked --release --example bench -- $(abspath $(RELEASE))
 
+.PHONY: bench-doctor
+bench-doctor: have-cargo prerequisites ## Prints what doctor takes on a node and on a hundred simulated ones, medians in one run
+	@cargo test --quiet --locked --test doctor -- --ignored --nocapture what_doctor_takes
+
 .PHONY: screenshots
 screenshots: have-cargo prerequisites ## Takes the README's pictures of the agent's page anew, in a real browser
 	cargo test --locked --test page -- --ignored screenshots

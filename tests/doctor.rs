@@ -30,5 +30,7 @@ mod scene;
 mod support;
 #[path = "doctor/terminal.rs"]
 mod terminal;
+#[path = "doctor/time.rs"]
+mod time;
 #[path = "doctor/use_of.rs"]
 mod use_of;
