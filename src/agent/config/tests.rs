@@ -139,14 +139,18 @@ fn sizes_are_bytes_with_the_units_of_kubernetes() {
     let history = |value: &str| read(&[("HISTORY_BYTES", value)]).map(|settings| settings.history);
     assert_eq!(read(&[]).unwrap().history, 4 << 20);
     for (given, bytes) in
-        [("0", 0), ("", 0), ("65536", 65536), ("512Ki", 512 << 10), (" 2MiB ", 2 << 20), ("1G", 1000 * 1000 * 1000)]
+        [("0", 0), ("", 0), ("65536", 65536), ("512Ki", 512 << 10), (" 2Mi ", 2 << 20), ("1G", 1000 * 1000 * 1000)]
     {
         assert_eq!(history(given), Ok(bytes), "{given:?}");
     }
-    for wrong in ["-1", "4 Ti", "2Gi", "Mi", "1.5Mi", "4mi", "99999999999999999999Gi"] {
+    for wrong in
+        ["-1", "4", "4MB", "4MiB", "4 Mi", "64K", "65535", "2Gi", "Mi", "1.5Mi", "4mi", "99999999999999999999Gi"]
+    {
         let error = history(wrong).unwrap_err().to_string();
         assert!(
-            error.starts_with(&format!("HISTORY_BYTES={wrong:?} cannot be used: it takes bytes up to 1Gi")),
+            error.starts_with(&format!(
+                "HISTORY_BYTES={wrong:?} cannot be used: it takes 0 for nothing, or from 64Ki to 1Gi"
+            )),
             "{error}"
         );
     }
@@ -158,8 +162,31 @@ fn the_url_of_a_trace_has_a_place_for_its_id() {
     assert_eq!((url(""), read(&[]).unwrap().trace_url), (Ok(None), None));
     let jaeger = "http://jaeger:16686/trace/{trace_id}";
     assert_eq!(url(jaeger), Ok(Some(jaeger.to_owned())));
+    let document = include_str!("../../../CONFIGURATION.md");
+    let (_, table) = document.split_once("| back end | `TRACE_URL` |").unwrap();
+    let examples: Vec<&str> =
+        table.lines().skip(2).map_while(|row| row.strip_prefix("| ")?.split('`').nth(1)).collect();
+    assert_eq!(examples.len(), 4, "{examples:?}");
+    for example in &examples {
+        assert_eq!(url(example), Ok(Some((*example).to_owned())));
+    }
+    // Grafana reads its panes as JSON.
+    let panes = examples.iter().find_map(|example| example.split_once("&panes=")).unwrap().1;
+    let panes = percent_decoded(&panes.replace("{trace_id}", "0123"));
+    let panes: serde_json::Value = serde_json::from_str(&panes).unwrap();
+    assert_eq!(panes["t"]["queries"][0]["query"], "0123");
     for wrong in ["jaeger/{trace_id}", "http://jaeger/trace", "javascript:alert('{trace_id}')", "http://a b/{trace_id}"]
     {
         assert!(url(wrong).unwrap_err().to_string().contains("with {trace_id} in it"), "{wrong}");
     }
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut decoded = parts.next().unwrap().to_owned();
+    for part in parts {
+        decoded.push(char::from(u8::from_str_radix(&part[..2], 16).unwrap()));
+        decoded.push_str(&part[2..]);
+    }
+    decoded
 }

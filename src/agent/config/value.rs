@@ -95,19 +95,20 @@ pub(super) fn mode(lookup: Lookup<'_>, key: &'static str, default: u32) -> Resul
     }
 }
 
+/// The fewest bytes that a size may be but for 0: whoever gives less mostly forgot the unit.
+const SMALLEST: usize = 64 << 10;
 /// The most bytes that any size may be.
 const LARGEST: usize = 1 << 30;
 
 /// A size in bytes: a whole number, alone or with `Ki`, `Mi` or `Gi` (of 1024) or `k`, `M` or `G` (of
-/// 1000), as Kubernetes writes quantities; a `B` may follow. Nothing at all is 0.
+/// 1000), as Kubernetes writes quantities. Nothing at all is 0.
 pub(super) fn size(lookup: Lookup<'_>, key: &'static str, default: usize) -> Result<usize, SettingError> {
     let Some(value) = lookup(key) else { return Ok(default) };
     let given = value.trim();
     let digits = given.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let unit = given.get(digits.len()..).unwrap_or_default().trim_start();
-    let bytes = match unit.strip_suffix('B').unwrap_or(unit) {
+    let bytes = match given.get(digits.len()..).unwrap_or_default() {
         "" => Some(1),
-        "k" | "K" => Some(1000),
+        "k" => Some(1000),
         "M" => Some(1000 * 1000),
         "G" => Some(1000 * 1000 * 1000),
         "Ki" => Some(1 << 10),
@@ -117,8 +118,8 @@ pub(super) fn size(lookup: Lookup<'_>, key: &'static str, default: usize) -> Res
     };
     let number = if given.is_empty() { Some(0) } else { digits.parse::<usize>().ok() };
     let size = bytes.zip(number).and_then(|(bytes, number)| number.checked_mul(bytes));
-    size.filter(|size| *size <= LARGEST).ok_or_else(|| {
-        let allowed = "bytes up to 1Gi: a whole number, alone or with Ki, Mi, Gi, k, M or G, such as 4Mi; 0 is none";
+    size.filter(|size| *size == 0 || (SMALLEST..=LARGEST).contains(size)).ok_or_else(|| {
+        let allowed = "0 for nothing, or from 64Ki to 1Gi: a whole number of bytes, alone or followed at once by Ki, Mi, Gi, k, M or G, such as 4Mi (not 4MB)";
         SettingError { key, value: value.clone(), allowed }
     })
 }
