@@ -7,8 +7,14 @@ use super::{render_iptables, render_nft};
 
 /// The rules in a backend's language (`Auto` is nftables), then addresses and routing.
 pub fn text(rules: &Ruleset, backend: Backend) -> String {
-    let tables = if backend == Backend::Iptables { iptables(rules) } else { render_nft::script(rules) };
+    let tables = if backend == Backend::Iptables { iptables(rules) } else { nft(rules) };
     tables + &routing(rules)
+}
+
+/// The whole script, after the command that takes it.
+fn nft(rules: &Ruleset) -> String {
+    let script = render_nft::script(rules);
+    if script.is_empty() { script } else { format!("# nft -f -\n{script}") }
 }
 
 /// What each family's tool gets, after the command that takes it.
