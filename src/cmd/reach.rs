@@ -22,7 +22,7 @@ use tokio::net::UnixStream;
 /// How long connecting may take, also through the API server.
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long an answer may take: an agent looks at a pod's rules, and at much more for a diagnosis.
-const ANSWER: Duration = Duration::from_secs(30);
+const ANSWER: Duration = Duration::from_secs(20);
 /// Where agents are looked for by whoever may not list the pods of all namespaces.
 const USUAL_NAMESPACES: [&str; 2] = ["istio-system", "kube-system"];
 
@@ -84,6 +84,11 @@ impl Reach {
         };
         let agent = format!("at {}", self.socket.display());
         Some(bounded(&agent, http::get(stream, path)).await)
+    }
+
+    /// The namespace that the kubeconfig's context names, if there is one.
+    pub fn namespace(&self) -> Option<String> {
+        self.source.as_ref().ok()?.namespace()
     }
 
     /// Where the agent's socket is looked for.

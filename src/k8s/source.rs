@@ -26,14 +26,7 @@ impl ApiSource {
             }
             ApiSource::Merged { paths, context } => {
                 let first = paths.first().cloned().unwrap_or_default();
-                let mut merged: Option<Kubeconfig> = None;
-                for path in paths {
-                    merged = match (merged, read(path)?) {
-                        (Some(before), Some(file)) => Some(before.merge(file).map_err(|error| bad(path, &error))?),
-                        (before, file) => before.or(file),
-                    };
-                }
-                let merged = merged.ok_or_else(|| ApiError::KubeconfigMissing { path: first.clone() })?;
+                let merged = merged(paths)?.ok_or_else(|| ApiError::KubeconfigMissing { path: first.clone() })?;
                 let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
                 configured(merged, &first, options).await
             }
@@ -45,6 +38,16 @@ impl ApiSource {
     /// server's URL.
     pub async fn check(&self) -> Result<String, ApiError> {
         Ok(url(&self.config().await?))
+    }
+
+    /// The namespace that the context of a merged kubeconfig names: what kubectl takes for that of a bare name.
+    pub fn namespace(&self) -> Option<String> {
+        let ApiSource::Merged { paths, context } = self else { return None };
+        // What is wrong with it is said by whoever asks the API server.
+        let file = merged(paths).ok().flatten()?;
+        let name = context.clone().or(file.current_context)?;
+        let context = file.contexts.into_iter().find(|context| context.name == name)?.context?;
+        context.namespace.filter(|namespace| !namespace.is_empty())
     }
 
     /// The kubeconfig, if it is one.
@@ -63,6 +66,18 @@ fn read(path: &Path) -> Result<Option<Kubeconfig>, ApiError> {
         return Ok(None);
     }
     Kubeconfig::read_from(path).map(Some).map_err(|error| bad(path, &error))
+}
+
+/// Kubeconfig files as one; nothing if none of them is there.
+fn merged(paths: &[PathBuf]) -> Result<Option<Kubeconfig>, ApiError> {
+    let mut merged: Option<Kubeconfig> = None;
+    for path in paths {
+        merged = match (merged, read(path)?) {
+            (Some(before), Some(file)) => Some(before.merge(file).map_err(|error| bad(path, &error))?),
+            (before, file) => before.or(file),
+        };
+    }
+    Ok(merged)
 }
 
 async fn configured(file: Kubeconfig, path: &Path, options: KubeConfigOptions) -> Result<kube::Config, ApiError> {

@@ -7,7 +7,7 @@ use crate::tool::*;
 use crate::world::World;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
@@ -51,6 +51,39 @@ fn from_elsewhere_the_agent_of_the_pods_node_is_asked() {
     assert!(unknown.err.contains("none of 1 agents remembers it"), "{}", unknown.err);
 }
 
+/// A kubeconfig for this server, whose current context has a namespace and whose other has none.
+fn with_contexts(world: &World, server: &str) -> String {
+    let path = world.node.path("contexts");
+    let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "shop",
+        "clusters": [{"name": "c", "cluster": {"server": server}}], "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "shop", "context": {"cluster": "c", "user": "u", "namespace": "shop"}},
+            {"name": "bare", "context": {"cluster": "c", "user": "u"}}]});
+    std::fs::write(&path, config.to_string()).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_bare_name_is_in_the_namespace_of_the_kubeconfigs_context() {
+    let world = World::new(&[web_0()]);
+    let mut agent = world.start(&[PAGE]);
+    reachable(&world.api, "node-a", &mut agent);
+    let kubeconfig = with_contexts(&world, &format!("http://{}", world.api.address));
+    let elsewhere = ["--run-dir", "/nowhere", "--output", "json"];
+    let asked = |more: &[&str]| tool(&[&["web-0"], &elsewhere[..], more].concat(), &[("KUBECONFIG", &kubeconfig)]);
+    assert_eq!(asked(&[]).json()["pod"]["namespace"], "shop");
+    for (more, namespace) in [(&["--context", "bare"][..], "default"), (&["--namespace", "other"], "other")] {
+        let ran = asked(more);
+        assert_eq!(ran.status, 1, "{}", ran.err);
+        assert!(ran.err.contains("none of 1 agents remembers it"), "{}", ran.err);
+        let path = format!("/api/v1/namespaces/{namespace}/pods/web-0");
+        assert!(world.api.requests().iter().any(|request| request.contains(&path)), "{namespace}");
+    }
+    let here = on_node(&world, &["web-0"]);
+    assert_eq!(here.status, 1);
+    assert!(here.err.contains("knows no pod \"default/web-0\""), "{}", here.err);
+    assert!(tool(&["--help"], &[]).out.contains("that of the kubeconfig's context"));
+}
+
 #[test]
 fn what_keeps_from_an_explanation_is_said_in_one_sentence() {
     let world = World::new(&[web_0()]);
@@ -63,8 +96,19 @@ fn what_keeps_from_an_explanation_is_said_in_one_sentence() {
     problem(&["shop/web-0"], 2, "no agent runs on node node-a");
     reachable(&world.api, "node-a", &mut agent);
     world.api.fail("get", Some(Fault::Status(403)));
-    problem(&["shop/web-0"], 2, "(403)");
+    problem(
+        &["shop/web-0"],
+        2,
+        "(403): the stand-in says 403; the user of the kubeconfig needs get of pods in the namespace shop",
+    );
     world.api.fail("get", None);
+    world.api.fail("list", Some(Fault::Status(403)));
+    problem(
+        &["shop/web-0"],
+        2,
+        "the user of the kubeconfig needs list of pods where the agents are (--agent-namespace)",
+    );
+    world.api.fail("list", None);
     world.api.fail("portforward.get", Some(Fault::Status(403)));
     problem(&["shop/web-0"], 2, "get and create of pods/portforward");
     world.api.fail("portforward.get", None);
@@ -92,14 +136,83 @@ fn what_keeps_from_an_explanation_is_said_in_one_sentence() {
 /// Serves one answer on the socket of a run directory that is not an agent's.
 fn other_agent(directory: &Path, status: &'static str, body: String) {
     let listener = UnixListener::bind(directory.join("page.sock")).unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let _ = stream.read(&mut [0; 4096]);
-            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
-            let _ = stream.write_all(&[head.as_bytes(), body.as_bytes()].concat());
-        }
-    });
+    std::thread::spawn(move || listener.incoming().for_each(|stream| answer(stream.unwrap(), status, &body)));
+}
+
+/// Serves one answer on a port, as the page of an agent elsewhere.
+fn other_page(status: &'static str, body: String) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || listener.incoming().for_each(|stream| answer(stream.unwrap(), status, &body)));
+    address
+}
+
+fn answer(mut stream: impl Read + Write, status: &str, body: &str) {
+    let _ = stream.read(&mut [0; 4096]);
+    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    let _ = stream.write_all(&[head.as_bytes(), body.as_bytes()].concat());
+}
+
+#[test]
+fn an_agent_that_hangs_is_not_waited_for_for_ever() {
+    let directory = tempfile::tempdir().unwrap();
+    let _silent = UnixListener::bind(directory.path().join("page.sock")).unwrap();
+    let ran = tool(&["shop/web-0", "--run-dir", directory.path().to_str().unwrap()], &[]);
+    assert_eq!(ran.status, 2);
+    assert!(ran.err.contains("did not answer within 20 s"), "{}", ran.err);
+}
+
+#[test]
+fn of_several_pods_that_had_a_name_on_several_nodes_the_last_is_explained_and_the_others_are_named() {
+    let world = World::new(&[]);
+    let remembered = |uid: &str, at: &str| {
+        let body = json!({"version": 1, "pod": {"namespace": "shop", "name": "web-0", "uid": uid, "presence": "gone"},
+            "trace": {"id": uid.replace('-', "")}, "timeline": [{"at": at, "what": "cni.add", "outcome": "ok"}]});
+        other_page("200 OK", body.to_string())
+    };
+    let (one, two) = ("11111111-2222-4333-8444-000000000001", "11111111-2222-4333-8444-000000000002");
+    for (node, page) in
+        [("node-a", remembered(one, "2026-01-01T00:00:01Z")), ("node-b", remembered(two, "2026-01-01T00:00:02Z"))]
+    {
+        world.api.put(&agent_pod(node, page));
+        world.api.forward(&agent_pod(node, page), page);
+    }
+    let said = from_elsewhere(&world, &["shop/web-0"]).json();
+    assert_eq!((&said["pod"]["uid"], said["others"].as_array().unwrap().len()), (&json!(two), 1));
+    assert_eq!((&said["others"][0]["uid"], &said["others"][0]["last"]), (&json!(one), &json!("2026-01-01T00:00:01Z")));
+}
+
+#[test]
+fn whatever_an_agent_says_neither_steers_a_terminal_nor_leads_elsewhere() {
+    const HOSTILE: &str = "\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}drawkcab\r\nnext/&?#";
+    let asked = |status, body: Value, output: &str| {
+        let directory = tempfile::tempdir().unwrap();
+        other_agent(directory.path(), status, body.to_string());
+        let run_dir = directory.path().to_str().unwrap();
+        let arguments =
+            ["shop/web-0", "--run-dir", run_dir, "--output", output, "--trace-url", "https://t/x?id={trace_id}&b=1"];
+        let ran = tool(&arguments, &[]);
+        let bad = |text: &str| text.chars().find(|c| (c.is_control() && *c != '\n') || *c == '\u{202e}');
+        assert_eq!((bad(&ran.out), bad(&ran.err)), (None, None), "{:?} {:?}", ran.out, ran.err);
+        ran
+    };
+    let pod = json!({"namespace": HOSTILE, "name": HOSTILE, "uid": HOSTILE, "phase": HOSTILE, "addresses": [HOSTILE]});
+    let step = json!({"name": HOSTILE, "outcome": "ok", "did": [{"name": HOSTILE, "value": HOSTILE}]});
+    let body = json!({"version": 9, "agent": {"version": HOSTILE, "node": HOSTILE}, "pod": pod,
+        "trace": {"id": HOSTILE}, "summary": {"sentence": HOSTILE}, "notes": [HOSTILE],
+        "timeline": [{"at": HOSTILE, "what": HOSTILE, "text": HOSTILE}],
+        "calls": [{"command": HOSTILE, "path": HOSTILE, "container_id": HOSTILE, "netns": HOSTILE, "steps": [step]}],
+        "errors": [{"step": HOSTILE, "error_type": HOSTILE, "message": HOSTILE, "next": HOSTILE}],
+        "rules": {"state": "broken", "backend": HOSTILE, "wanted": [HOSTILE], "differences": [{"what": HOSTILE}]}});
+    for output in ["text", "json"] {
+        let ran = asked("200 OK", body.clone(), output);
+        assert_eq!(ran.status, 0, "{}", ran.err);
+        assert!(ran.out.contains("drawkcab"), "{}", ran.out);
+        let url = "https://t/x?id=%1B%5D0%3Bowned%07%C2%9B31m%E2%80%AEdrawkcab%0D%0Anext%2F%26%3F%23&b=1";
+        assert!(ran.out.contains(url), "{}", ran.out);
+    }
+    let refused = asked("404 Not Found", json!({"version": 1, "error": HOSTILE}), "text");
+    assert!(refused.status != 0 && refused.err.contains("drawkcab"), "{}", refused.err);
 }
 
 #[test]

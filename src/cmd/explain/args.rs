@@ -25,8 +25,9 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "UID")]
     pub uid: Option<String>,
     /// Namespace of a pod that is given by its name alone
-    #[arg(long, short, value_name = "NAME", default_value = "default")]
-    pub namespace: String,
+    /// [default: that of the kubeconfig's context, as kubectl has it; default where there is none]
+    #[arg(long, short, value_name = "NAME")]
+    pub namespace: Option<String>,
     /// Node whose agent is asked [default: the pod's]
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
@@ -60,8 +61,9 @@ pub enum Wanted {
 }
 
 impl ExplainArgs {
-    /// Which pod is meant, or what is wrong with how it is named.
-    pub fn wanted(&self) -> Result<Wanted, String> {
+    /// Which pod is meant, or what is wrong with how it is named. `usual` says the namespace of a bare name where
+    /// nobody gave one.
+    pub fn wanted(&self, usual: impl FnOnce() -> Option<String>) -> Result<Wanted, String> {
         if let Some(uid) = &self.uid {
             let fits = !uid.is_empty() && uid.len() <= 253;
             return if fits {
@@ -72,13 +74,17 @@ impl ExplainArgs {
         }
         let pod = self.pod.as_deref().unwrap_or_default();
         let pod = pod.strip_prefix("pod/").filter(|name| !name.is_empty()).unwrap_or(pod);
-        let (namespace, name) = pod.split_once('/').unwrap_or((&self.namespace, pod));
+        let bare = || self.namespace.clone().or_else(usual).unwrap_or_else(|| "default".to_owned());
+        let (namespace, name) = match pod.split_once('/') {
+            Some((namespace, name)) => (namespace.to_owned(), name),
+            None => (bare(), pod),
+        };
         let is_name = |text: &str| {
             let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
             !text.is_empty() && text.len() <= 253 && text.chars().all(plain)
         };
-        if is_name(namespace) && is_name(name) {
-            return Ok(Wanted::Named { namespace: namespace.to_owned(), name: name.to_owned() });
+        if is_name(&namespace) && is_name(name) {
+            return Ok(Wanted::Named { namespace, name: name.to_owned() });
         }
         Err(format!("{pod:?} is no pod: give NAMESPACE/NAME, in lower-case letters, digits, '-' and '.'"))
     }
@@ -96,7 +102,7 @@ mod tests {
     }
 
     fn wanted(line: &[&str]) -> Result<Wanted, String> {
-        Line::try_parse_from([&["explain"], line].concat()).map_err(|error| error.to_string())?.explain.wanted()
+        Line::try_parse_from([&["explain"], line].concat()).map_err(|error| error.to_string())?.explain.wanted(|| None)
     }
 
     fn named(namespace: &str, name: &str) -> Result<Wanted, String> {

@@ -6,7 +6,7 @@ use crate::cmd::reach::{Answer, Reach, ReachError, encoded};
 use crate::k8s::agents::AgentPod;
 use crate::k8s::client::ApiClient;
 use crate::k8s::error::ApiError;
-use crate::wire::explain::{decode, decode_refusal};
+use crate::wire::explain::{Explanation, Other, decode, decode_refusal};
 use futures::{StreamExt, stream};
 use std::fmt;
 use std::time::Duration;
@@ -21,6 +21,8 @@ pub struct Found {
     pub body: Vec<u8>,
     /// Who gave it, for messages.
     pub from: String,
+    /// Other pods of the name that agents of other nodes remember.
+    pub others: Vec<Other>,
 }
 
 /// There is none.
@@ -87,7 +89,7 @@ async fn through_api(
     node: Option<&str>,
     path: &str,
 ) -> Result<Found, NotFound> {
-    let unasked = |error: ApiError| NotFound::Unasked(error.whole());
+    let unlisted = |error| unasked(error, "list of pods where the agents are (--agent-namespace)");
     if let (Wanted::Named { namespace, name }, None) = (wanted, node) {
         match api.place(namespace, name).await {
             Ok(place) if place.node.is_empty() => {
@@ -96,18 +98,28 @@ async fn through_api(
                 )));
             }
             Ok(place) => {
-                let agents = reach.agents(api, Some(&place.node)).await.map_err(unasked)?;
+                let agents = reach.agents(api, Some(&place.node)).await.map_err(unlisted)?;
                 return at_node(reach, api, &agents, &place.node, path).await;
             }
             Err(ApiError::NotFound { .. }) => {}
-            Err(error) => return Err(unasked(error)),
+            Err(error) => return Err(unasked(error, &format!("get of pods in the namespace {namespace}"))),
         }
     }
-    let agents = reach.agents(api, node).await.map_err(unasked)?;
+    let agents = reach.agents(api, node).await.map_err(unlisted)?;
     match node {
         Some(node) => at_node(reach, api, &agents, node, path).await,
         None => at_any(reach, api, &agents, path).await,
     }
+}
+
+/// Why the API server gave no answer; `needed` is what its user must be allowed.
+fn unasked(error: ApiError, needed: &str) -> NotFound {
+    NotFound::Unasked(match error {
+        ApiError::Forbidden { message, .. } => {
+            format!("the API server does not allow it (403): {message}; the user of the kubeconfig needs {needed}")
+        }
+        error => error.whole(),
+    })
 }
 
 async fn at_node(
@@ -142,16 +154,11 @@ async fn at_any(reach: &Reach, api: &ApiClient, agents: &[AgentPod], path: &str)
         async move { read(reach.at_agent(api, &agent, path).await, &who(&agent)) }
     };
     let mut said = stream::iter(running.iter().map(|agent| ask(agent))).buffer_unordered(AT_ONCE);
-    let (mut best, mut unknown, mut problems) = (None::<(String, Found)>, 0_usize, Vec::new());
+    let (mut all, mut unknown, mut problems) = (Vec::new(), 0_usize, Vec::new());
     let asking = async {
         while let Some(said) = said.next().await {
             match said {
-                Ok(Said::Explained(found)) => {
-                    let last = last_heard(&found.body);
-                    if best.as_ref().is_none_or(|(before, _)| *before < last) {
-                        best = Some((last, found));
-                    }
-                }
+                Ok(Said::Explained(found)) => all.push(found),
                 Ok(Said::Unknown(_)) => unknown += 1,
                 Err(problem) => problems.push(problem),
             }
@@ -159,7 +166,7 @@ async fn at_any(reach: &Reach, api: &ApiClient, agents: &[AgentPod], path: &str)
     };
     // Whoever has not answered by then is missing below.
     let _ = tokio::time::timeout(ALL, asking).await;
-    if let Some((_, found)) = best {
+    if let Some(found) = newest(all) {
         return Ok(found);
     }
     let missing = running.len().saturating_sub(unknown);
@@ -174,10 +181,25 @@ async fn at_any(reach: &Reach, api: &ApiClient, agents: &[AgentPod], path: &str)
     }
 }
 
-/// When something was heard of the pod last; times are written so that they sort.
-fn last_heard(body: &[u8]) -> String {
-    let last = decode(body).ok().and_then(|explanation| explanation.timeline.last().map(|entry| entry.at.clone()));
-    last.unwrap_or_default()
+/// That of the pod that was heard of last, with the others of its name.
+fn newest(all: Vec<Found>) -> Option<Found> {
+    let mut all: Vec<(Other, Found)> =
+        all.into_iter().map(|found| (in_short(&decode(&found.body).unwrap_or_default()), found)).collect();
+    // Times are written so that they sort.
+    all.sort_by(|(one, _), (other, _)| other.last.cmp(&one.last));
+    let mut all = all.into_iter();
+    let (pod, found) = all.next()?;
+    let others = all.map(|(other, _)| other).filter(|other| other.uid != pod.uid).collect();
+    Some(Found { others, ..found })
+}
+
+fn in_short(explanation: &Explanation) -> Other {
+    Other {
+        uid: explanation.pod.uid.clone(),
+        trace_id: explanation.trace.id.clone(),
+        last: explanation.timeline.last().map(|entry| entry.at.clone()).unwrap_or_default(),
+        error: explanation.errors.last().map(|error| error.error_type.clone()),
+    }
 }
 
 fn who(agent: &AgentPod) -> String {
@@ -189,7 +211,7 @@ fn read(answer: Result<Answer, ReachError>, from: &str) -> Result<Said, String> 
     let answer = answer.map_err(|error| crate::domain::failure::whole(&error))?;
     match (answer.status, decode_refusal(&answer.body)) {
         (200, _) if super::is_explanation(&answer.body) => {
-            Ok(Said::Explained(Found { body: answer.body, from: from.to_owned() }))
+            Ok(Said::Explained(Found { body: answer.body, from: from.to_owned(), others: Vec::new() }))
         }
         (404, Some(refusal)) => Ok(Said::Unknown(refusal.error)),
         (404, None) => Err(format!(

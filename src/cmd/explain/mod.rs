@@ -8,7 +8,7 @@ pub mod text;
 
 use super::cli::{fail, wrong_use};
 use super::demo::style::Style;
-use super::reach::Reach;
+use super::reach::{Reach, encoded};
 use crate::agent::config::{TRACE_URL_ALLOWED, is_trace_url};
 use crate::wire::explain::{Explanation, VERSION, decode};
 use args::{ExplainArgs, Output};
@@ -26,7 +26,8 @@ const UNASKED: u8 = 2;
 /// arguments are wrong.
 pub fn run(args: &ExplainArgs) -> ExitCode {
     let lookup = |name: &str| std::env::var(name).ok();
-    let wanted = match args.wanted() {
+    let reach = Reach::new(&args.reach, &lookup);
+    let wanted = match args.wanted(|| reach.namespace()) {
         Ok(wanted) => wanted,
         Err(problem) => return wrong_use(&problem),
     };
@@ -38,7 +39,6 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("no pod can be explained: {error}"), UNASKED),
     };
-    let reach = Reach::new(&args.reach, &lookup);
     let found = runtime.block_on(find::find(&reach, &wanted, args.node.as_deref()));
     // A name that nobody resolves is waited for by a thread of the runtime: nobody waits for that.
     runtime.shutdown_background();
@@ -56,8 +56,16 @@ fn show(args: &ExplainArgs, found: &Found, url: Option<&str>) -> Result<(), Stri
     let unreadable = |error| format!("{} answered something that is no explanation: {error}", found.from);
     let mut answer: Value = serde_json::from_slice(&found.body).map_err(unreadable)?;
     if let (Some(url), Some(id)) = (url, answer["trace"]["id"].as_str().filter(|id| !id.is_empty())) {
-        let url = url.replace("{trace_id}", id);
+        // It is an agent of any version that says what the id is.
+        let url = url.replace("{trace_id}", &encoded(id).replace('/', "%2F"));
         answer["trace"]["url"] = Value::String(url);
+    }
+    if !found.others.is_empty() {
+        let known = answer["others"].as_array().cloned().unwrap_or_default();
+        let is_new = |other: &Value| known.iter().all(|known| known["uid"] != other["uid"]);
+        let others = serde_json::to_value(&found.others).map_err(unreadable)?;
+        let more: Vec<Value> = others.as_array().into_iter().flatten().filter(|other| is_new(other)).cloned().collect();
+        answer["others"] = Value::Array([known, more].concat());
     }
     let text = match args.output {
         Output::Json => safe::json(&answer).map_err(unreadable)?,
