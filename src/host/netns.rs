@@ -56,14 +56,30 @@ pub enum NetnsError {
     #[error("cannot open the network namespace {}: check that the plugin runs as root and sees the host's files", .path.display())]
     Open { path: PathBuf, source: Errno },
     /// It cannot be entered.
-    #[error("cannot enter the pod's network namespace: CAP_SYS_ADMIN over it is needed")]
+    #[error(
+        "cannot enter the pod's network namespace, for which this process needs CAP_SYS_ADMIN: run it as root, in a container with the capabilities SYS_ADMIN and NET_ADMIN"
+    )]
     Enter { source: Errno },
+    /// None can be made to try something in.
+    #[error("cannot make a network namespace: {}", making(*source))]
+    Make { source: Errno },
     /// There is no thread to enter it with.
     #[error("cannot start a thread for the pod's network namespace: check the limits of processes and memory")]
     Thread { source: std::io::Error },
     /// The work inside did not come to an end of its own.
     #[error("the work inside the pod's network namespace broke off: this is a defect, please report it")]
     Panicked,
+}
+
+/// What keeps a network namespace from being made (man 2 unshare), and what to do.
+fn making(errno: Errno) -> &'static str {
+    match errno {
+        Errno::EPERM => {
+            "this process needs CAP_SYS_ADMIN: run it as root, in a container with the capabilities SYS_ADMIN and NET_ADMIN (securityContext.capabilities.add)"
+        }
+        Errno::ENOSPC => "there may be no more of them: raise the sysctl user.max_net_namespaces",
+        _ => "check that the kernel has network namespaces (CONFIG_NET_NS)",
+    }
 }
 
 impl Classify for NetnsError {
@@ -73,10 +89,12 @@ impl Classify for NetnsError {
             NetnsError::NotNamespace { .. } | NetnsError::NotNetwork { .. } => ErrorType::NetnsInvalid,
             NetnsError::Host { .. } => ErrorType::NetnsHost,
             NetnsError::HostUnknown { .. } => ErrorType::PermissionDenied,
-            NetnsError::Open { source, .. } | NetnsError::Enter { source } => match source {
-                Errno::EPERM | Errno::EACCES => ErrorType::PermissionDenied,
-                _ => ErrorType::NetnsInvalid,
-            },
+            NetnsError::Open { source, .. } | NetnsError::Enter { source } | NetnsError::Make { source } => {
+                match source {
+                    Errno::EPERM | Errno::EACCES => ErrorType::PermissionDenied,
+                    _ => ErrorType::NetnsInvalid,
+                }
+            }
             NetnsError::Thread { .. } => ErrorType::Io,
             NetnsError::Panicked => ErrorType::Internal,
         }
@@ -183,7 +201,7 @@ pub fn enter_for_good(netns: BorrowedFd<'_>) -> Result<(), NetnsError> {
 /// Runs `work` on a fresh thread in a new, empty network namespace that ends with it.
 pub fn enter_scratch<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
     on_fresh_thread(|| {
-        nix::sched::unshare(CloneFlags::CLONE_NEWNET).map_err(|source| NetnsError::Enter { source })?;
+        nix::sched::unshare(CloneFlags::CLONE_NEWNET).map_err(|source| NetnsError::Make { source })?;
         Ok(work())
     })?
 }
@@ -205,3 +223,20 @@ fn set_namespace(netns: BorrowedFd<'_>) -> Result<(), Errno> {
 }
 
 nix::ioctl_none_bad!(ns_get_nstype, libc::NS_GET_NSTYPE);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_make_or_enter_a_namespace_is_told_what_it_takes() {
+        let enter = NetnsError::Enter { source: Errno::EPERM }.to_string();
+        let make = NetnsError::Make { source: Errno::EPERM }.to_string();
+        for message in [enter, make] {
+            assert!(message.contains("this process needs CAP_SYS_ADMIN: run it as root"), "{message}");
+            assert!(message.contains("with the capabilities SYS_ADMIN and NET_ADMIN"), "{message}");
+        }
+        assert_eq!(NetnsError::Make { source: Errno::EPERM }.error_type(), ErrorType::PermissionDenied);
+        assert!(NetnsError::Make { source: Errno::ENOSPC }.to_string().contains("user.max_net_namespaces"));
+    }
+}

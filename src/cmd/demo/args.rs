@@ -18,7 +18,8 @@ pub const VALIDATE_IN: &str = "--validate-in";
   istio-cni-otel demo --serve                        and again in a browser, until Ctrl-C
   istio-cni-otel demo --otlp http://localhost:4318   and send the trace to a collector
 
-Exit status: 0 all was as it should be, 1 something was not (one sentence says what), 130 interrupted.")]
+Exit status: 0 all was as it should be, 1 something was not (one sentence says what), 130 interrupted
+before its end; the page of --serve is meant to be ended by Ctrl-C, which is 0.")]
 pub struct DemoArgs {
     /// Afterwards, keep a page with the traces and log lines at this address of loopback, until Ctrl-C; without an
     /// address at any free port of 127.0.0.1

@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     /// It could not even be tried.
-    #[error("cannot make a network namespace to try nf_tables in")]
+    #[error("there is no network namespace to try nf_tables in")]
     Scratch(#[source] NetnsError),
     /// The kernel refused.
     #[error(transparent)]
