@@ -7,6 +7,8 @@
 mod asking;
 #[path = "repair/node.rs"]
 mod node;
+#[path = "explain/starting.rs"]
+mod starting;
 mod support;
 #[path = "explain/tool.rs"]
 mod tool;
@@ -115,7 +117,27 @@ fn rules_that_differ_are_shown_beside_those_that_should_be() {
     let is_missing = |said: &Value| said["rules"]["differences"][0]["what"] == "the table is missing";
     let whole = once(&world, "no rules at all", is_missing);
     let page = text(&serde_json::from_value(whole).unwrap(), Style { colour: false, width: 80 }, false);
-    assert!(page.contains("as they should be:") && page.contains("\tchain istio-redirect {"), "{page}");
+    assert!(
+        page.contains("as they should be:\n    # nft -f -\n") && page.contains("\tchain istio-redirect {"),
+        "{page}"
+    );
+}
+
+#[test]
+fn what_stands_beside_the_tables_is_told_too() {
+    let mut pod = web_0();
+    pod["status"]["podIP"] = json!("fd00::5");
+    let (world, proc, sandbox) = (World::new(&[pod]), Proc::new(), sandbox());
+    sandbox.ip("addr del 10.1.0.5/32 dev lo");
+    sandbox.ip("addr add fd00::5/128 dev lo nodad");
+    let _agent = world.start(&[("HOST_PROC", proc.path().to_str().unwrap()), ("REDIRECT_BACKEND", "nftables")]);
+    world.node.call("ADD", &sandbox.path()).result();
+    let address = json!("# ip -6 addr add ::6/128 dev lo");
+    let said = once(&world, "the rules", |said| said["rules"]["state"] == "redirected");
+    assert_eq!(said["rules"]["wanted"].as_array().unwrap().last(), Some(&address));
+    sandbox.ip("addr del ::6/128 dev lo");
+    let said = once(&world, "an address that is missing", |said| said["rules"]["state"] == "broken");
+    assert_eq!(said["rules"]["differences"][0]["place"], "lo", "{}", said["rules"]["differences"]);
 }
 
 #[test]

@@ -202,6 +202,11 @@ impl History {
         Some(Trace { summary, spans, logs })
     }
 
+    /// One trace in short.
+    pub fn summary(&self, id: TraceId) -> Option<Summary> {
+        self.lock().traces.get(&id).map(|entry| entry.summary(id))
+    }
+
     /// Whether a trace is there.
     pub fn contains(&self, id: TraceId) -> bool {
         self.lock().traces.contains_key(&id)

@@ -1,6 +1,6 @@
 //! What an agent says of one pod, as JSON: `GET /api/v1/explain`, and `istio-cni-otel explain --output json`.
 //!
-//! The shape is stable: keys are added, never renamed or given another meaning, and readers ignore what
+//! The shape is stable, and documented in CONFIGURATION.md: keys are added, never renamed or given another meaning, and readers ignore what
 //! they do not know; `version` is raised when a reader must know better. Times are RFC 3339 in UTC with as
 //! many digits as are known, durations are nanoseconds. Texts of others stand in it as they are.
 
@@ -44,6 +44,21 @@ shape! {
         others: Vec<Other>,
         /// What should be known before the rest is believed: clocks that differ, for example.
         notes: Vec<String>,
+        /// How much more there is of what is bounded here.
+        left_out: LeftOut,
+    }
+
+    /// How many items of each list are known and not in it.
+    LeftOut {
+        /// Traces of others in which calls for this pod are, that were not read.
+        traces: u64,
+        timeline: u64,
+        calls: u64,
+        errors: u64,
+        validations: u64,
+        repairs: u64,
+        others: u64,
+        differences: u64,
     }
 
     /// Who answers.
@@ -268,6 +283,57 @@ mod tests {
         assert_eq!(read.calls, []);
         assert_eq!(decode(&encode(&read).unwrap()).unwrap(), read);
         assert!(decode(b"\"hello\"").is_err());
+    }
+
+    /// One of everything that there can be.
+    fn whole() -> Explanation {
+        let step = Step { did: vec![Setting::default()], error: Some(Problem::default()), ..Step::default() };
+        let steps = vec![step];
+        Explanation {
+            decision: Some(Decision { settings: vec![Setting::default()], ..Decision::default() }),
+            timeline: vec![Entry::default()],
+            calls: vec![Call { steps: steps.clone(), error: Some(Problem::default()), ..Call::default() }],
+            errors: vec![Problem::default()],
+            rules: Rules { differences: vec![Difference::default()], ..Rules::default() },
+            validations: vec![Validation::default()],
+            repairs: vec![Repair { steps, ..Repair::default() }],
+            others: vec![Other::default()],
+            ..Explanation::default()
+        }
+    }
+
+    /// The keys of each object, by its place.
+    fn keys(value: &serde_json::Value, place: &str, found: &mut Vec<(String, String)>) {
+        match value {
+            serde_json::Value::Object(members) => {
+                for (key, value) in members {
+                    found.push((place.to_owned(), key.clone()));
+                    let below = if place == "the whole" { key.clone() } else { format!("{place}.{key}") };
+                    keys(value, &below, found);
+                }
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|item| keys(item, &format!("{place}[]"), found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_key_is_documented() {
+        let document = include_str!("../../CONFIGURATION.md");
+        let (_, section) = document.split_once("### explain as JSON").unwrap();
+        let row = |place: &str| {
+            // Steps are alike, and so is all that went wrong.
+            let place = if place.ends_with(".error") { "errors[]" } else { place };
+            let place = place.replace("repairs[].steps", "calls[].steps");
+            let begin = if place == "the whole" { format!("| {place} |") } else { format!("| `{place}` |") };
+            section.lines().find(|line| line.starts_with(&begin)).unwrap_or_else(|| panic!("no row for {place}"))
+        };
+        let mut all = Vec::new();
+        keys(&serde_json::to_value(whole()).unwrap(), "the whole", &mut all);
+        assert!(all.len() > 90, "{}", all.len());
+        for (place, key) in all {
+            assert!(row(&place).contains(&format!("`{key}`")), "{key} of {place}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The plugin's calls, validations and repairs of a pod, from their spans.
 
+use super::few::Few;
 use super::moments::at;
 use super::problems::of_span;
 use super::spans::{Told, failure, number, text, took};
@@ -27,13 +28,13 @@ const DID: &[(Key, &str)] = &[
 ];
 
 /// The calls, by time.
-pub fn calls(told: &Told) -> Vec<Call> {
+pub fn calls(told: &Told) -> Few<Call> {
     let whole = told.spans.iter().filter(|span| span.name.starts_with("cni."));
     let whole = whole.map(|span| (span.start_time_unix_nano, call(told, span)));
     let mut all: Vec<(u64, Call)> =
         whole.chain(told.orphans().iter().filter_map(|steps| unfinished(told, steps))).collect();
     all.sort_by_key(|(ns, _)| *ns);
-    few(all.into_iter().map(|(_, call)| call).collect())
+    Few::of(all.into_iter().map(|(_, call)| call).collect(), MOST, 1)
 }
 
 fn call(told: &Told, span: &Span) -> Call {
@@ -81,7 +82,7 @@ fn step(depth: u32, span: &Span) -> Step {
 
 /// The validations, by time: each run of the container as the API server tells it, or what the validator
 /// told itself where that is all there is.
-pub fn validations(told: &Told) -> Vec<Validation> {
+pub fn validations(told: &Told) -> Few<Validation> {
     let is_run = |span: &&Span| {
         let below = told.below(span);
         span.name.starts_with(POD_INIT)
@@ -93,7 +94,7 @@ pub fn validations(told: &Told) -> Vec<Validation> {
     let alone = told.spans.iter().filter(|span| span.name == VALIDATE && !is_in_a_run(span));
     let mut all: Vec<&Span> = runs.iter().copied().chain(alone).collect();
     all.sort_by_key(|span| span.start_time_unix_nano);
-    few(all.into_iter().map(|span| validation(told, span)).collect())
+    Few::of(all.into_iter().map(|span| validation(told, span)).collect(), MOST, 1)
 }
 
 fn validation(told: &Told, span: &Span) -> Validation {
@@ -116,7 +117,7 @@ fn validation(told: &Told, span: &Span) -> Validation {
 }
 
 /// The attempts at a repair, by time.
-pub fn repairs(told: &Told) -> Vec<Repair> {
+pub fn repairs(told: &Told) -> Few<Repair> {
     let repair = |span: &Span| Repair {
         at: at(span.start_time_unix_nano),
         took_ns: took(span),
@@ -127,12 +128,5 @@ pub fn repairs(told: &Told) -> Vec<Repair> {
         error: of_span(span),
         steps: told.below(span).into_iter().map(|(depth, span)| step(depth, span)).collect(),
     };
-    few(told.spans.iter().filter(|span| span.name == "repair.pod").map(repair).collect())
-}
-
-fn few<T>(mut all: Vec<T>) -> Vec<T> {
-    while all.len() > MOST {
-        all.remove(1);
-    }
-    all
+    Few::of(told.spans.iter().filter(|span| span.name == "repair.pod").map(repair).collect(), MOST, 1)
 }

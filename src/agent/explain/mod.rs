@@ -4,10 +4,12 @@
 
 mod calls;
 mod decision;
+mod few;
 mod moments;
 mod problems;
 mod rules;
 mod spans;
+mod starting;
 mod subject;
 mod summary;
 
@@ -19,7 +21,7 @@ use crate::domain::pod::PodFacts;
 use crate::k8s::cache::PodCache;
 use crate::telemetry::history::History;
 use crate::telemetry::pipeline::Telemetry;
-use crate::wire::explain::{self as wire, Agent, Explanation, Pod, Refusal, VERSION};
+use crate::wire::explain::{self as wire, Agent, Explanation, LeftOut, Pod, Refusal, VERSION};
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
@@ -78,24 +80,40 @@ impl Explainer {
         let now_ns = crate::telemetry::story::Clock::start().now_ns();
         let told = spans::Told::of(&subject, &self.history);
         let decision = self.decide(&subject, &told);
-        let rules = self.rules(&subject, decision.as_ref(), now_ns).await;
+        let (rules, differences) = self.rules(&subject, decision.as_ref(), now_ns).await;
+        let (timeline, calls) = (moments::timeline(&subject, &told, now_ns), calls::calls(&told));
+        let errors = problems::problems(&subject, &told, now_ns);
+        let (validations, repairs) = (calls::validations(&told), calls::repairs(&told));
+        let left_out = LeftOut {
+            traces: subject.traces_left_out,
+            timeline: timeline.left_out,
+            calls: calls.left_out,
+            errors: errors.left_out,
+            validations: validations.left_out,
+            repairs: repairs.left_out,
+            others: subject.others_left_out,
+            differences,
+        };
         let mut explanation = Explanation {
             version: VERSION,
             agent: self.agent(now_ns),
             pod: pod(&subject),
             trace: told.trace(self.trace_url.as_deref()),
-            timeline: moments::timeline(&subject, &told, now_ns),
-            calls: calls::calls(&told),
-            errors: problems::problems(&told),
-            validations: calls::validations(&told),
-            repairs: calls::repairs(&told),
+            timeline: timeline.items,
+            calls: calls.items,
+            errors: errors.items,
+            validations: validations.items,
+            repairs: repairs.items,
             others: subject.others(),
-            notes: moments::notes(&subject, &told),
+            notes: moments::notes(&subject, &told, now_ns),
+            left_out,
             decision,
             rules,
             ..Explanation::default()
         };
-        explanation.summary = summary::summary(&explanation, &subject, self.is_set_up(subject.facts.as_deref()));
+        let start = starting::came_to(&subject, &told, now_ns);
+        let set_up = self.is_set_up(subject.facts.as_deref());
+        explanation.summary = summary::summary(&explanation, &subject, start.as_deref(), set_up);
         Some(explanation)
     }
 

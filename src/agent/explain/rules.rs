@@ -15,8 +15,8 @@ const MOST: usize = 100;
 
 impl Explainer {
     /// Looks, where there is something to look at. It never takes longer than its bounds.
-    pub(super) async fn rules(&self, subject: &Subject, decision: Option<&Decision>, now_ns: u64) -> Rules {
-        let none = |state: &str| Rules { state: state.to_owned(), ..Rules::default() };
+    pub(super) async fn rules(&self, subject: &Subject, decision: Option<&Decision>, now_ns: u64) -> (Rules, u64) {
+        let none = |state: &str| (Rules { state: state.to_owned(), ..Rules::default() }, 0);
         let Some(pod) = subject.facts.clone() else { return none("none") };
         if decision.is_none_or(|decision| decision.result != "enroll") {
             return none(PodState::Skipped.name());
@@ -37,7 +37,7 @@ impl Explainer {
         };
         match timeout(LOOK, look).await {
             Ok(Some(examined)) => told(examined, now_ns),
-            _ => Rules { problem: Some(late(now_ns)), at: Some(at(now_ns)), ..none(PodState::Unknown.name()) },
+            _ => (Rules { problem: Some(late(now_ns)), at: Some(at(now_ns)), ..none(PodState::Unknown.name()).0 }, 0),
         }
     }
 }
@@ -53,7 +53,8 @@ fn late(now_ns: u64) -> Problem {
     }
 }
 
-fn told(examined: Examined, now_ns: u64) -> Rules {
+/// What was found, and how many of the differences are left out.
+fn told(examined: Examined, now_ns: u64) -> (Rules, u64) {
     let Examined { netns, wanted, found, problem } = examined;
     let state = match (&problem, &found) {
         (None, Some((_, differences))) if differences.is_empty() => PodState::Redirected,
@@ -61,8 +62,9 @@ fn told(examined: Examined, now_ns: u64) -> Rules {
         _ => PodState::Unknown,
     };
     let lines = wanted.as_ref().zip(found.as_ref()).map(|(rules, (backend, _))| render::text(rules, *backend));
+    let left_out = found.iter().map(|(_, differences)| differences.len().saturating_sub(MOST) as u64).sum();
     let differences = found.iter().flat_map(|(_, differences)| differences).take(MOST);
-    Rules {
+    let rules = Rules {
         state: state.name().to_owned(),
         at: Some(at(now_ns)),
         backend: found.as_ref().map(|(backend, _)| backend.name().to_owned()).unwrap_or_default(),
@@ -71,5 +73,6 @@ fn told(examined: Examined, now_ns: u64) -> Rules {
         wanted: lines.iter().flat_map(|text| text.lines()).map(str::to_owned).collect(),
         differences: differences.map(|one| Difference { place: one.place.clone(), what: one.what.clone() }).collect(),
         problem: problem.map(|problem| of_failure(&problem, now_ns)),
-    }
+    };
+    (rules, left_out)
 }

@@ -125,6 +125,11 @@ pub fn number(span: &Span, key: Key) -> Option<i64> {
     }
 }
 
+/// An attribute that is a switch.
+pub fn flag(span: &Span, key: Key) -> bool {
+    matches!(value(&span.attributes, key), Some(Value::BoolValue(true)))
+}
+
 /// An attribute's value as text.
 pub fn attribute(attributes: &[KeyValue], key: Key) -> Option<String> {
     match value(attributes, key)? {

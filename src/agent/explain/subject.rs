@@ -4,7 +4,7 @@ use super::moments::at;
 use crate::domain::identity::TraceId;
 use crate::domain::pod::{PodFacts, PodRef};
 use crate::k8s::cache::PodCache;
-use crate::telemetry::history::{Filter, History};
+use crate::telemetry::history::History;
 use crate::wire::explain::Other;
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +13,8 @@ use std::sync::Arc;
 const LONGEST: usize = 253;
 /// How many other pods of the name are told of.
 const OTHERS: usize = 20;
+/// How many traces are read for one pod: its own, and the newest of others that tell of it.
+const TRACES: usize = 16;
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,9 +66,13 @@ pub struct Subject {
     pub pod: PodRef,
     /// Its object, while it is here.
     pub facts: Option<Arc<PodFacts>>,
-    /// The traces in which it is.
+    /// The traces in which it is, those that are read.
     pub traces: Vec<TraceId>,
+    /// How many more there are.
+    pub traces_left_out: u64,
     others: Vec<Other>,
+    /// How many more pods had its name.
+    pub others_left_out: u64,
 }
 
 impl Subject {
@@ -97,8 +103,11 @@ impl Subject {
                 others.push((known, trace));
             }
         }
+        let others_left_out = others.len().saturating_sub(OTHERS) as u64;
         let others = others.into_iter().take(OTHERS).map(|(pod, trace)| other(&pod, trace, history)).collect();
-        Some(Subject { pod, facts, traces, others })
+        let traces_left_out = traces.len().saturating_sub(TRACES) as u64;
+        traces.truncate(TRACES);
+        Some(Subject { pod, facts, traces, traces_left_out, others, others_left_out })
     }
 
     /// Its UID; empty if nobody said it.
@@ -113,12 +122,48 @@ impl Subject {
 }
 
 fn other(pod: &PodRef, trace: TraceId, history: &History) -> Other {
-    let filter = Filter { text: trace.to_hex(), ..Filter::default() };
-    let summary = history.summaries(&filter, 1).into_iter().next();
+    let summary = history.summary(trace);
     Other {
         uid: pod.uid.clone().unwrap_or_default(),
         trace_id: trace.to_hex(),
         last: summary.as_ref().map(|summary| at(summary.ended_ns)).unwrap_or_default(),
         error: summary.and_then(|summary| summary.error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::failure::Failure;
+    use crate::domain::step::Step;
+    use crate::telemetry::event::Level;
+    use crate::telemetry::history::DEFAULT_BYTES;
+    use crate::telemetry::story::{Clock, Story};
+
+    /// A call for a pod of this name in a trace of its own or of somebody else.
+    fn call(history: &History, uid: Option<&str>, trace: TraceId) {
+        let pod = PodRef { namespace: "shop".into(), name: "web-0".into(), uid: uid.map(str::to_owned) };
+        let story = Story::begin(Clock::start(), trace, None, pod, Level::Off, None);
+        let _ = story.request("cni.add", |_| story.step(Step::PodLookup, |_| Ok::<(), Failure>(())));
+        history.remember(&story.into_batch());
+    }
+
+    #[test]
+    fn of_many_traces_and_many_pods_of_the_name_some_are_read_and_the_rest_is_counted() {
+        let (history, cache) = (History::new(DEFAULT_BYTES), PodCache::default());
+        for number in 0..20 {
+            call(&history, None, TraceId::of_pod(&format!("somebody-else-{number}")));
+        }
+        for number in 0..25 {
+            let uid = format!("11111111-2222-4333-8444-{number:012}");
+            call(&history, Some(&uid), TraceId::of_pod(&uid));
+        }
+        let wanted = Wanted::Named { namespace: "shop".into(), name: "web-0".into() };
+        let subject = Subject::find(&wanted, &cache, &history).unwrap();
+        assert_eq!(subject.uid(), "11111111-2222-4333-8444-000000000024", "the one that was heard of last");
+        assert_eq!((subject.traces.len(), subject.traces_left_out), (TRACES, 20 + 1 - TRACES as u64));
+        assert_eq!(subject.traces[0], TraceId::of_pod(subject.uid()));
+        assert_eq!((subject.others().len(), subject.others_left_out), (OTHERS, 24 - OTHERS as u64));
+        assert!(subject.others().iter().all(|other| !other.last.is_empty() && other.uid != subject.uid()));
     }
 }

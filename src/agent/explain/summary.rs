@@ -1,24 +1,17 @@
 //! The answer in one sentence.
 
 use super::subject::Subject;
-use crate::domain::startup::Part;
 use crate::wire::explain::{Call, Explanation, Summary};
 
-/// What the rest comes to.
-pub fn summary(explanation: &Explanation, subject: &Subject, set_up: bool) -> Summary {
+/// What the rest comes to; `start` is what there is to say of the pod's start.
+pub fn summary(explanation: &Explanation, subject: &Subject, start: Option<&str>, set_up: bool) -> Summary {
     let name = match subject.pod.name.as_str() {
         "" => format!("the pod {}", subject.uid()),
         name => format!("{}/{name}", subject.pod.namespace),
     };
     let (state, rest) = state(explanation, subject, set_up);
-    let waits = waits(explanation).map(|waits| format!("; {waits}")).unwrap_or_default();
-    Summary { state: state.to_owned(), sentence: format!("{name} {rest}{waits}") }
-}
-
-/// What a start that is under way waits for, if something is wrong with it.
-fn waits(explanation: &Explanation) -> Option<&str> {
-    let root = explanation.timeline.iter().rfind(|entry| entry.what == Part::Startup.span_name())?;
-    (root.outcome == "unfinished" && !root.text.is_empty()).then_some(root.text.as_str())
+    let start = start.map(|start| format!("; {start}")).unwrap_or_default();
+    Summary { state: state.to_owned(), sentence: format!("{name} {rest}{start}") }
 }
 
 fn state(explanation: &Explanation, subject: &Subject, set_up: bool) -> (&'static str, String) {

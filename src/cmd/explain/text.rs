@@ -17,12 +17,13 @@ pub fn text(explanation: &Explanation, style: Style, rules: bool) -> String {
     page.summary(explanation);
     page.head(explanation);
     page.decision(explanation.decision.as_ref());
-    page.timeline(&explanation.timeline);
-    page.calls(&explanation.calls);
-    page.problems(&explanation.errors);
-    page.rules(&explanation.rules, rules);
-    page.validations(&explanation.validations);
-    page.repairs(&explanation.repairs);
+    let more = &explanation.left_out;
+    page.timeline(&explanation.timeline, more.timeline);
+    page.calls(&explanation.calls, more.calls);
+    page.problems(&explanation.errors, more.errors);
+    page.rules(&explanation.rules, rules, more.differences);
+    page.validations(&explanation.validations, more.validations);
+    page.repairs(&explanation.repairs, more.repairs);
     page.others(explanation);
     page.text
 }
@@ -50,6 +51,14 @@ impl Page {
         self.line(&format!("{first}{}", lines.next().unwrap_or_default()));
         for line in lines {
             self.line(&format!("{:indent$}{line}", ""));
+        }
+    }
+
+    /// That there are more than are shown.
+    fn more(&mut self, count: u64, what: &str) {
+        if count > 0 {
+            let text = self.style.dim(&format!("  … {count} more {what} are left out"));
+            self.line(&text);
         }
     }
 
@@ -87,13 +96,13 @@ impl Page {
         self.named("pod", &parts.join(", "));
         self.named("uid", &pod.uid);
         self.named("node", &format!("{} (agent {}, its clock {})", agent.node, agent.version, agent.now));
-        self.trace(trace);
+        self.trace(trace, explanation.left_out.traces);
         for note in notes {
             self.named("note", note);
         }
     }
 
-    fn trace(&mut self, trace: &Trace) {
+    fn trace(&mut self, trace: &Trace, more: u64) {
         let forgotten = if trace.forgotten > 0 { format!(", {} forgotten", trace.forgotten) } else { String::new() };
         let kept = format!("{} ({} spans, {} log records{forgotten})", trace.id, trace.spans, trace.log_records);
         self.named("trace", &kept);
@@ -101,7 +110,8 @@ impl Page {
         if let Some(url) = &trace.url {
             self.line(&format!("{:NAMES$}{url}", ""));
         }
-        self.named("also in", &trace.also_in.join(" "));
+        let more = if more > 0 { format!(" and {more} more, which were not read") } else { String::new() };
+        self.named("also in", &format!("{}{more}", trace.also_in.join(" ")));
     }
 
     fn decision(&mut self, decision: Option<&Decision>) {
@@ -119,7 +129,7 @@ impl Page {
         }
     }
 
-    fn timeline(&mut self, timeline: &[Entry]) {
+    fn timeline(&mut self, timeline: &[Entry], more: u64) {
         if timeline.is_empty() {
             return;
         }
@@ -142,10 +152,11 @@ impl Page {
                 if entry.text.is_empty() { entry.what.clone() } else { format!("{}: {}", entry.what, entry.text) };
             self.hanging(&first, &text, 33);
         }
+        self.more(more, "entries, after the first and before the newest,");
     }
 
     /// The newest call with its steps, and the others in a line each.
-    fn calls(&mut self, calls: &[Call]) {
+    fn calls(&mut self, calls: &[Call], more: u64) {
         let Some((last, before)) = calls.split_last() else { return };
         // What is asked about is mostly the last ADD, also when a DEL came after it.
         let shown = calls.iter().rfind(|call| call.command != "del").unwrap_or(last);
@@ -161,7 +172,7 @@ impl Page {
         self.named_if("    netns    ", &shown.netns);
         self.steps(&shown.steps);
         if !before.is_empty() {
-            self.line(&format!("  {} calls in all are remembered.", calls.len()));
+            self.line(&format!("  {} calls in all are remembered.", calls.len() as u64 + more));
         }
     }
 
@@ -185,7 +196,7 @@ impl Page {
         }
     }
 
-    fn problems(&mut self, problems: &[Problem]) {
+    fn problems(&mut self, problems: &[Problem], more: u64) {
         if problems.is_empty() {
             return;
         }
@@ -198,9 +209,10 @@ impl Page {
             self.hanging("    ", &problem.message, 4);
             self.hanging("    next: ", &problem.next, 10);
         }
+        self.more(more, "older errors");
     }
 
-    fn rules(&mut self, rules: &Rules, whole: bool) {
+    fn rules(&mut self, rules: &Rules, whole: bool, more: u64) {
         if rules.state == "none" || rules.state == "skipped" {
             return;
         }
@@ -222,6 +234,7 @@ impl Page {
             let mark = mark(self.style, "failed");
             self.hanging(&format!("    {mark} "), &format!("{}: {}", difference.place, difference.what), 6);
         }
+        self.more(more, "differences");
         if whole || rules.state == "broken" {
             self.line("  as they should be:");
             // Rules are to be copied, so their lines stay whole.
@@ -229,7 +242,7 @@ impl Page {
         }
     }
 
-    fn validations(&mut self, validations: &[Validation]) {
+    fn validations(&mut self, validations: &[Validation], more: u64) {
         if validations.is_empty() {
             return;
         }
@@ -250,9 +263,10 @@ impl Page {
                 self.hanging("    ", &error.message, 4);
             }
         }
+        self.more(more, "validations");
     }
 
-    fn repairs(&mut self, repairs: &[Repair]) {
+    fn repairs(&mut self, repairs: &[Repair], more: u64) {
         if repairs.is_empty() {
             return;
         }
@@ -275,6 +289,7 @@ impl Page {
             }
             self.steps(&repair.steps);
         }
+        self.more(more, "repairs");
     }
 
     fn others(&mut self, explanation: &Explanation) {
@@ -286,6 +301,7 @@ impl Page {
             let error = other.error.as_ref().map(|error| format!(", {error}")).unwrap_or_default();
             self.hanging("  ", &format!("{}, heard of last at {}{error}", other.uid, other.last), 4);
         }
+        self.more(explanation.left_out.others, "of them");
     }
 }
 

@@ -18,7 +18,7 @@ const IMAGE: [&str; 6] = [
     "RegistryUnavailable",
 ];
 /// What it waits for if nothing is wrong.
-const USUAL: [&str; 3] = ["", "ContainerCreating", "PodInitializing"];
+pub(super) const USUAL: [&str; 3] = ["", "ContainerCreating", "PodInitializing"];
 
 /// Why the whole start failed.
 pub(super) fn root(facts: &Facts<'_>, start: Moment) -> Blame {
@@ -178,7 +178,7 @@ pub(super) fn no_sandbox(facts: &Facts<'_>) -> Option<Blame> {
 }
 
 /// What is with a container that is not as it should be.
-fn container(facts: &Facts<'_>, part: Part, status: &ContainerStatus) -> Blame {
+pub(super) fn container(facts: &Facts<'_>, part: Part, status: &ContainerStatus) -> Blame {
     match &status.state {
         ContainerState::Terminated(run) => ended(part, &status.name, run),
         ContainerState::Running { .. } => running(facts, part, status),

@@ -13,12 +13,14 @@ mod image;
 mod moment;
 mod scope;
 mod tree;
+mod trouble;
 mod words;
 
 pub use event::PodEvent;
 pub use moment::{Moment, Precision, Source};
 pub use scope::Scope;
 pub use tree::startup;
+pub use trouble::{Trouble, troubles};
 
 use super::identity::SpanId;
 use super::pod::PodFacts;

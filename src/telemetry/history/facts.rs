@@ -4,6 +4,7 @@
 use super::Kind;
 use crate::domain::identity::TraceId;
 use crate::domain::pod::PodRef;
+use crate::domain::startup::Outcome;
 use crate::telemetry::attribute::text_attribute;
 use crate::telemetry::event;
 use crate::telemetry::keys;
@@ -63,7 +64,14 @@ impl Facts {
     pub fn log(&mut self, log: &LogRecord) {
         self.reaches(log.time_unix_nano, log.time_unix_nano);
         self.pod_of(&log.attributes);
-        // What is found of a pod's rules afterwards is told by no span.
+        // What is found of a pod afterwards is told by no span.
+        if log.event_name == event::POD_STARTED_LATE.as_str() {
+            let outcome = text_attribute(&log.attributes, keys::STARTUP_OUTCOME).and_then(Outcome::from_name);
+            if outcome.is_some_and(Outcome::is_good) {
+                self.decide(Kind::Startup, Last { ended_ns: log.time_unix_nano, failure: None });
+            }
+            return;
+        }
         let failure = match log.event_name.as_str() {
             name if name == event::POD_DRIFTED.as_str() => Some(drift(log)),
             name if name == event::POD_REDIRECTED_AGAIN.as_str() => None,

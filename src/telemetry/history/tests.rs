@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::failure::{CODE_ISTIO, Failure};
 use crate::domain::step::{ErrorType, Step};
-use crate::telemetry::event::{Level, POD_DRIFTED, POD_REDIRECTED_AGAIN, REQUEST_FAILED};
+use crate::telemetry::event::{Level, POD_DRIFTED, POD_REDIRECTED_AGAIN, POD_STARTED_LATE, REQUEST_FAILED};
 use crate::telemetry::keys;
 use crate::telemetry::story::{Clock, Story, attribute};
 
@@ -98,6 +98,22 @@ fn a_pod_whose_rules_drifted_has_failed_until_it_is_redirected_again() {
         (Some("rules_drifted".into()), Some("one rule is missing".into()))
     );
     assert_eq!(said(POD_REDIRECTED_AGAIN, "as it should be"), (None, None));
+}
+
+#[test]
+fn a_pod_that_was_late_has_failed_until_it_started_after_all() {
+    let history = History::new(DEFAULT_BYTES);
+    let pod = pod("cart-0", UID);
+    history.remember(&call("pod.startup", &pod, Some("the pod is not ready after 10m")));
+    let said = |outcome: &str| {
+        let story = Story::begin(Clock::start(), TraceId::of_pod(UID), None, pod.clone(), Level::Debug, None);
+        story.log(Level::Info, POD_STARTED_LATE, outcome, vec![attribute(keys::STARTUP_OUTCOME, outcome)]);
+        history.remember(&story.into_batch());
+        history.summary(TraceId::of_pod(UID)).unwrap().message
+    };
+    assert_eq!(said("deleted").as_deref(), Some("the pod is not ready after 10m"));
+    assert_eq!(said("ready"), None);
+    assert_eq!(history.summary(TraceId::of_pod(&uid(1))), None);
 }
 
 #[test]
