@@ -131,6 +131,17 @@ fn lines(told: &Told) -> Vec<String> {
     logs.map(|log| format!("{} {} | {}", log.severity_text, log.event_name, body(log))).collect()
 }
 
+const PAGE: (&str, &str) = ("PAGE_ADDRESS", "127.0.0.1:0");
+
+/// What `explain` says of the pod on this node.
+fn explained(world: &World) -> Value {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_istio-cni-otel"));
+    command.args(["explain", "shop/web-0", "--output", "json", "--run-dir"]).arg(world.node.run_dir.path()).env_clear();
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 #[track_caller]
 fn as_the_registry_says(told: &Told) {
     let registry = Registry::read();
@@ -249,13 +260,17 @@ fn restarts_and_crashes_of_the_agent_neither_repeat_nor_lose_a_start() {
 fn a_pod_that_is_late_is_told_with_the_reason_and_later_what_came_of_it() {
     let mut world = World::new(Speaks::Grpc, &[]);
     world.api.put(&event("Unhealthy", "Readiness probe failed: connection refused", 3, "web"));
-    start(&mut world, &[("STARTUP_LIMIT", "1s")]);
+    start(&mut world, &[("STARTUP_LIMIT", "1s"), PAGE]);
     world.api.put(&begun());
     world.agent.as_ref().unwrap().wait_for_metric(LATE, 1.0);
     world.api.put(&ready(begun()));
     world.wait(world.collector.until("what came of it", |received| {
         otlp::logs(received).iter().any(|log| log.event_name == "istio_cni.pod.started_late")
     }));
+    let timeline = explained(&world)["timeline"].as_array().unwrap().clone();
+    let late = timeline.iter().find(|entry| entry["what"] == "pod.started_late").unwrap();
+    assert_eq!((&late["outcome"], &late["at"]), (&json!("ok"), &json!(ago(5))), "{late}");
+    assert!(late["text"].as_str().unwrap().contains("is ready after all"), "{late}");
     let told = world.told();
     let root = told.span("pod.startup");
     assert_eq!(text(&root.attributes, "error.type").as_deref(), Some("pod_not_ready"));
@@ -347,7 +362,11 @@ fn of_a_pod_that_was_ready_before_the_agent_came_no_start_is_made_up() {
     other["metadata"]["name"] = json!("other");
     other["metadata"]["uid"] = json!(uid(1));
     let mut world = World::new(Speaks::Grpc, &[leaving.clone()]);
-    start(&mut world, &[]);
+    start(&mut world, &[PAGE]);
+    let said = explained(&world);
+    assert!(said["timeline"].as_array().unwrap().iter().all(|entry| entry["what"] != "pod.startup"), "{said}");
+    let note = json!("the pod was ready before and is not now; when it became ready first, nobody says");
+    assert!(said["notes"].as_array().unwrap().contains(&note), "{said}");
     world.api.remove(&leaving);
     // What is told of another pod after that shows that nothing is told of this one.
     world.api.put(&other);
