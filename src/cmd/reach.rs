@@ -87,7 +87,7 @@ impl Reach {
     }
 
     /// The namespace that the kubeconfig's context names, if there is one.
-    pub fn namespace(&self) -> Option<String> {
+    pub fn context_namespace(&self) -> Option<String> {
         self.source.as_ref().ok()?.namespace()
     }
 

@@ -27,7 +27,7 @@ const UNASKED: u8 = 2;
 pub fn run(args: &ExplainArgs) -> ExitCode {
     let lookup = |name: &str| std::env::var(name).ok();
     let reach = Reach::new(&args.reach, &lookup);
-    let wanted = match args.wanted(|| reach.namespace()) {
+    let wanted = match args.wanted(|| reach.context_namespace()) {
         Ok(wanted) => wanted,
         Err(problem) => return wrong_use(&problem),
     };
