@@ -28,6 +28,10 @@ const PAGES: usize = 4;
 /// What Events there are on pods, by the pods' own UIDs.
 pub type ByPod = HashMap<String, Vec<PodEvent>>;
 
+/// What whoever counts Events puts before the message of the latest, from the tenth on that differ in their messages
+/// alone.
+const COMBINED: &str = "(combined from similar events): ";
+
 /// A `v1` Event, as far as it is read.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -152,7 +156,7 @@ impl From<Event> for PodEvent {
         let component = if source.component.is_empty() { event.reporting_component } else { source.component };
         PodEvent {
             reason,
-            message: fitted(message),
+            message: fitted(message.strip_prefix(COMBINED).unwrap_or(&message).to_owned()),
             component,
             container: PodEvent::container_of(&involved_object.field_path).map(str::to_owned),
             first,
