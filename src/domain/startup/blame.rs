@@ -24,16 +24,25 @@ pub(super) const USUAL: [&str; 3] = ["", "ContainerCreating", "PodInitializing"]
 pub(super) fn root(facts: &Facts<'_>, start: Moment) -> Blame {
     match facts.outcome {
         Outcome::Failed => failed(facts),
-        Outcome::Deleted => {
-            let (_, why) = waits(facts);
-            (ErrorType::PodDeleted, format!("the pod was deleted before it was ready: {why}"))
-        }
+        Outcome::Deleted => deleted(facts),
         // The other two are no failures.
         Outcome::Late | Outcome::Ready | Outcome::Completed => {
             let (error_type, why) = waits(facts);
             let after = seconds(facts.over.ns.saturating_sub(start.ns));
             (error_type, format!("the pod is not ready after {after}: {why}"))
         }
+    }
+}
+
+/// What kept a pod from being ready that was deleted, and whether somebody made room for others by that.
+fn deleted(facts: &Facts<'_>) -> Blame {
+    let (_, why) = waits(facts);
+    match facts.pod.status.life.condition(ConditionKind::DisruptionTarget).filter(|it| it.met) {
+        Some(evicted) => {
+            let by = one_line(&evicted.message);
+            (ErrorType::PodEvicted, format!("the pod was evicted before it was ready ({by}): {why}"))
+        }
+        None => (ErrorType::PodDeleted, format!("the pod was deleted before it was ready: {why}")),
     }
 }
 
@@ -204,10 +213,17 @@ fn waiting(facts: &Facts<'_>, part: Part, status: &ContainerStatus, (reason, mes
     match &status.last {
         Some(run) if reason == "CrashLoopBackOff" => {
             let (error_type, how) = ended(part, &status.name, run);
-            (error_type, format!("{how}; it was restarted {} times and waits for the next", status.restarts))
+            let why = if has_failed_hook(facts, status) { ", because its postStart hook failed" } else { "" };
+            (error_type, format!("{how}{why}; it was restarted {} times and waits for the next", status.restarts))
         }
         _ => (ErrorType::ContainerFailed, format!("{who} cannot start ({}){said}", name(reason))),
     }
+}
+
+/// Whether the kubelet ends this container because what is to be done after its start fails.
+fn has_failed_hook(facts: &Facts<'_>, status: &ContainerStatus) -> bool {
+    let failed = |event: &PodEvent| event.reason == "FailedPostStartHook";
+    facts.events.iter().any(|event| failed(event) && event.container.as_deref() == Some(&status.name))
 }
 
 /// How a run ended that should not have ended so. What it said at its end may be anything, secrets too, and is not

@@ -37,13 +37,25 @@ fn over(facts: &Facts<'_>, part: Part, status: &ContainerStatus, number: u32, en
     let mut span = facts.ended(part, Some(&status.name), "", start, end);
     // A run has one id, whoever tells it.
     span.id = Run { container: &status.name, number, ended }.span(&facts.pod.uid);
-    span.failure = (ended.exit_code != 0).then(|| blame::ended(part, &status.name, ended));
+    let failed = ended.exit_code != 0 && !is_dismissed(facts, status, ended);
+    span.failure = failed.then(|| blame::ended(part, &status.name, ended));
     span.details = Details {
         exit_code: Some(ended.exit_code),
         container_id: Some(one_line(&ended.container_id)).filter(|id| !id.is_empty()),
         ..details(status, number)
     };
     Some(span)
+}
+
+/// Whether this run of a sidecar came to its end because no container was left that needs it: the kubelet ended it
+/// then, and what its exit code says is not that it failed.
+fn is_dismissed(facts: &Facts<'_>, status: &ContainerStatus, ended: &Terminated) -> bool {
+    let others = &facts.pod.status.life.containers;
+    let before = |other: &ContainerStatus| {
+        let finished = other.state.terminated().and_then(|run| run.finished_ns);
+        finished.is_some_and(|at| ended.finished_ns.is_some_and(|end| at <= end))
+    };
+    status.sidecar && !others.is_empty() && others.iter().all(before)
 }
 
 /// A run that goes on: an init container's is not over, unless it is one that keeps running; any other's part

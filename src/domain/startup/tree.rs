@@ -117,7 +117,8 @@ impl Facts<'_> {
         let failures: u64 = self.failed_sandboxes().map(|event| event.count).sum();
         let ready = life.met_ns(ConditionKind::SandboxReady).map(|ns| Moment::second(ns, Source::Condition));
         let evidence = self.first_evidence().map(Moment::at_the_latest);
-        // A condition that is younger than a container is that of another sandbox.
+        // A condition that is younger than a container is that of another sandbox, or was written late: a busy kubelet
+        // does so seconds after it has begun with the first container.
         let ready = ready.filter(|ready| evidence.is_none_or(|evidence| ready.ns <= evidence.ns));
         let mut span = match (seen, ready.or(evidence)) {
             (_, Some(end)) => self.ended(Part::Sandbox, None, "", seen.or(scheduled)?, end),
