@@ -1,9 +1,9 @@
 //! A stand-in for CRI-O at its CRI socket: it says its name and whether the network is ready, and, as CRI-O does, nothing
 //! of its directories.
 
+use crate::cni_tools::cri::{Anything, Condition, RuntimeStatus, StatusResponse, VersionResponse};
 use futures::future::BoxFuture;
 use futures::stream;
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::path::Path;
 use std::task::{Context, Poll};
@@ -13,41 +13,6 @@ use tonic::codegen::Service;
 use tonic::codegen::http::{Request, Response};
 use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic_prost::ProstCodec;
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Anything {}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Version {
-    #[prost(string, tag = "2")]
-    name: String,
-    #[prost(string, tag = "3")]
-    version: String,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Status {
-    #[prost(message, optional, tag = "1")]
-    status: Option<Conditions>,
-    #[prost(map = "string, string", tag = "2")]
-    info: HashMap<String, String>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Conditions {
-    #[prost(message, repeated, tag = "1")]
-    conditions: Vec<Condition>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Condition {
-    #[prost(string, tag = "1")]
-    kind: String,
-    #[prost(bool, tag = "2")]
-    status: bool,
-    #[prost(string, tag = "4")]
-    message: String,
-}
 
 /// The stand-in, until it is dropped.
 pub struct CriO(#[expect(dead_code, reason = "it serves until it is dropped")] tokio::runtime::Runtime);
@@ -93,13 +58,15 @@ impl Service<Request<Body>> for Served {
         let problem = self.problem.clone();
         Box::pin(async move {
             if request.uri().path().ends_with("/Version") {
-                let version = Version { name: "cri-o".into(), version: "1.33.0".into() };
+                let version = VersionResponse { name: "cri-o".into(), version: "1.33.0".into() };
                 return Ok(Grpc::new(ProstCodec::default()).unary(Answer(version), request).await);
             }
             let kind = "NetworkReady".to_owned();
-            let condition = Condition { kind, status: problem.is_none(), message: problem.unwrap_or_default() };
-            let status = Some(Conditions { conditions: vec![condition] });
-            let answer = Status { status, info: [("config".to_owned(), r#"{"sandboxImage":"p"}"#.to_owned())].into() };
+            let (status, message) = (problem.is_none(), problem.unwrap_or_default());
+            let condition = Condition { kind, status, message, ..Condition::default() };
+            let status = Some(RuntimeStatus { conditions: vec![condition] });
+            let answer =
+                StatusResponse { status, info: [("config".to_owned(), r#"{"sandboxImage":"p"}"#.to_owned())].into() };
             Ok(Grpc::new(ProstCodec::default()).unary(Answer(answer), request).await)
         })
     }

@@ -6,6 +6,8 @@
 
 #[path = "cni_tools/containerd.rs"]
 mod containerd;
+#[path = "cri.rs"]
+pub mod cri;
 
 pub use containerd::{Containerd, View};
 

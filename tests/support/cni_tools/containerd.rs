@@ -4,9 +4,9 @@
 
 use super::super::support::agent::PATIENCE;
 use super::super::support::loopback;
+use super::cri::{StatusRequest, StatusResponse};
 use istio_cni_otel::host::child::killed_with_us;
 use serde_json::Value;
-use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -33,38 +33,6 @@ pub struct View {
     pub loaded: String,
     /// The networks that it would set pods up with, besides its own for the loopback: name and plugins.
     pub networks: Vec<(String, Vec<String>)>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct StatusRequest {
-    #[prost(bool, tag = "1")]
-    verbose: bool,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct StatusResponse {
-    #[prost(message, optional, tag = "1")]
-    status: Option<RuntimeStatus>,
-    #[prost(map = "string, string", tag = "2")]
-    info: HashMap<String, String>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct RuntimeStatus {
-    #[prost(message, repeated, tag = "1")]
-    conditions: Vec<Condition>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Condition {
-    #[prost(string, tag = "1")]
-    kind: String,
-    #[prost(bool, tag = "2")]
-    status: bool,
-    #[prost(string, tag = "3")]
-    reason: String,
-    #[prost(string, tag = "4")]
-    message: String,
 }
 
 impl Containerd {
