@@ -11,6 +11,8 @@ use serde_json::Value;
 pub const REPAIR: (&str, &str) = ("REPAIR_REPAIR_PODS", "true");
 /// The mode in which pods are deleted.
 pub const DELETE: (&str, &str) = ("REPAIR_DELETE_PODS", "true");
+/// Deletions go by the eviction API.
+pub const EVICT: (&str, &str) = ("REPAIR_EVICT", "true");
 /// The mode in which pods are labelled.
 pub const LABEL: (&str, &str) = ("REPAIR_LABEL_PODS", "true");
 
@@ -54,6 +56,11 @@ impl World {
         let has_it = |event: &Value| event["message"].as_str().is_some_and(|message| message.starts_with(beginning));
         eventually(&format!("an Event {beginning:?} on {name}"), || self.events_on(name).into_iter().find(has_it))
     }
+}
+
+/// Whether a deletion was asked for and taken.
+pub fn is_deleted(world: &World, pod: &Value) -> bool {
+    world.api.object(pod).unwrap()["metadata"]["deletionTimestamp"].is_string()
 }
 
 /// The series of attempts of this type with this result.
