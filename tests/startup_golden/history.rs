@@ -1,6 +1,8 @@
 //! The histories: what a real cluster's API server said of a pod, in its order (`data/startup/recorded`, made by
 //! `record.sh`), and what was written by hand because a cluster seldom says it (`data/startup/written`).
 
+#![allow(dead_code, reason = "each test file uses another part of this")]
+
 use istio_cni_otel::domain::pod::PodFacts;
 use istio_cni_otel::domain::startup::{Outcome, PodEvent, Startup, startup};
 use istio_cni_otel::k8s::pod::Pod;
@@ -23,6 +25,8 @@ pub struct History {
     pub now_ns: u64,
     /// `pod` and `events`, as the API server gives them, and `outcome`, if the pod does not say it.
     pub said: Value,
+    /// The pod as the watch brought it, in that order, the last one in `said`; nothing of those written by hand.
+    pub versions: Vec<Value>,
 }
 
 #[derive(Deserialize)]
@@ -52,7 +56,7 @@ impl History {
 
     fn written(path: &Path) -> History {
         let said = serde_saphyr::from_str(&read(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        History { name: format!("written-{}", stem(path)), now_ns: WRITTEN_NOW, said }
+        History { name: format!("written-{}", stem(path)), now_ns: WRITTEN_NOW, said, versions: Vec::new() }
     }
 
     /// Looks at each version of the pod, as the agent does, until one of them is the end of its start; a start
@@ -76,7 +80,9 @@ impl History {
         }
         let events: Vec<_> = latest.into_values().collect();
         let said = json!({"pod": pod.object, "events": events, "outcome": outcome.name()});
-        History { name: format!("recorded-{}", stem(path)), now_ns: (told_at * 1e9) as u64, said }
+        let until = pods.iter().filter(|line| line.at <= pod.at);
+        let versions = until.map(|line| line.object.clone()).collect();
+        History { name: format!("recorded-{}", stem(path)), now_ns: (told_at * 1e9) as u64, said, versions }
     }
 
     /// What is told.

@@ -3,20 +3,22 @@
 #
 #   record.sh KUBECONFIG SECONDS DIRECTORY [MANIFEST]
 #
-# Creates what is in the manifest, else scenarios.yaml, in a namespace of its own, writes down what the API server says of its pods and of the
-# Events there, each with the time at which it came, and cuts that into one DIRECTORY/POD.jsonl a pod. Images:
-# IMAGE (a busybox that the nodes have) and PULLED (one that they have not). Whatever else is put into the namespace
-# meanwhile, a static pod for example, is recorded as well. Left out is only what would make the files long.
-# Needs kubectl and jq; leaves nothing in the cluster.
+# Creates what is in the manifest, else in scenarios.yaml, in a namespace of its own, writes down what the API server
+# says of its pods and of the Events there, each with the time at which it came, and cuts that into one
+# DIRECTORY/POD.jsonl a pod. Whatever else is put into the namespace meanwhile (static.yaml, for example) is recorded as
+# well; sandbox.yaml is for a node whose network plugin is broken. Images: IMAGE, a busybox that the nodes have, and
+# PULLED, one that they have not. Left out is only what makes the files long. Needs kubectl and jq; leaves nothing in
+# the cluster. The nodes' names are to be replaced by node-a before a recording goes to ../data/startup/recorded.
 set -euo pipefail
 export KUBECONFIG=$1
 seconds=$2 directory=$3 manifest=${4:-$(dirname "$0")/scenarios.yaml} namespace=shop
 image=${IMAGE:-busybox:1.36} pulled=${PULLED:-busybox:1.37} said=$(mktemp -d)
 
-# What is left out is as long as it is of no use here.
+# What is left out is long, and nothing reads it.
 cut='del(.object.metadata | .managedFields, .generation, .selfLink)
   | if .object.kind == "Pod" then
-      .object.spec |= with_entries(select(.key | IN("nodeName", "hostNetwork", "restartPolicy", "initContainers", "containers")))
+      .object.spec |= with_entries(
+        select(.key | IN("nodeName", "hostNetwork", "restartPolicy", "initContainers", "containers")))
       | del(.object.spec[]?[]? | objects | .volumeMounts, .resources, .terminationMessagePath, .terminationMessagePolicy)
       | del(.object.status[]?[]? | objects | .volumeMounts, .resources, .allocatedResources, .user)
     else . end'
