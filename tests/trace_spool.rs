@@ -219,12 +219,12 @@ cni.add (plugin) container.id=cafe error.type=pod_not_found istio_cni.command=ad
   netns.open (plugin)
   agent.call (plugin) istio_cni.agent.presence=absent
   pod.lookup (plugin) error.type=pod_not_found istio_cni.pod.attempts=2 istio_cni.pod.source=api
-    ! pod shop/web-0 could not be looked up: the API server API knows no pod shop/web-0 (404: the stand-in says 404): it was deleted, or its object has not arrived yet (asked 2 times in TIME)
+    ! pod shop/web-0 could not be looked up: the API server API knows no pod shop/web-0 (404: the stand-in says 404): it was deleted, or its object has not arrived yet; the runtime tries again while the pod is wanted (asked 2 times in TIME)
 --
 warn istio_cni.request.progress (plugin, cni.add) | the node agent does not answer at RUN_DIR/agent.sock (Connection refused (os error 111)); the plugin goes on alone
 warn istio_cni.request.progress (plugin, pod.lookup) | in a degraded state and web-0 is not a CNI pod, podNamespace: shop, conf pod namespace: istio-system
-error istio_cni.request.progress (plugin, pod.lookup) | Failed to get pod info: pod shop/web-0 could not be looked up: the API server API knows no pod shop/web-0 (404: the stand-in says 404): it was deleted, or its object has not arrived yet (asked 2 times in TIME)
-error istio_cni.step.failed (plugin, pod.lookup) error.type=pod_not_found istio_cni.step=pod.lookup | pod.lookup failed after TIME: pod shop/web-0 could not be looked up: the API server API knows no pod shop/web-0 (404: the stand-in says 404): it was deleted, or its object has not arrived yet (asked 2 times in TIME)
+error istio_cni.request.progress (plugin, pod.lookup) | Failed to get pod info: pod shop/web-0 could not be looked up: the API server API knows no pod shop/web-0 (404: the stand-in says 404): it was deleted, or its object has not arrived yet; the runtime tries again while the pod is wanted (asked 2 times in TIME)
+error istio_cni.step.failed (plugin, pod.lookup) error.type=pod_not_found istio_cni.step=pod.lookup | pod.lookup failed after TIME: pod shop/web-0 could not be looked up: the API server API knows no pod shop/web-0 (404: the stand-in says 404): it was deleted, or its object has not arrived yet; the runtime tries again while the pod is wanted (asked 2 times in TIME)
 error istio_cni.request.progress (plugin, cni.add) | istio-cni cmdAdd error: THE ERROR; step pod.lookup, trace 11111111222243338444555555555555
 error istio_cni.request.failed (plugin, cni.add) error.type=pod_not_found | istio-cni failed with: THE ERROR; step pod.lookup, trace 11111111222243338444555555555555
 -- web-0 shop 11111111-2222-4333-8444-555555555555

@@ -35,14 +35,14 @@ pub enum NetnsError {
     )]
     Missing { path: PathBuf },
     /// Something else than a namespace is there.
-    #[error("{} is not a network namespace: CNI_NETNS must be the path of one, such as /var/run/netns/NAME", .path.display())]
+    #[error("{} is not a network namespace: CNI_NETNS must be the path of one, such as /var/run/netns/NAME, so check the container runtime, which sets it", .path.display())]
     NotNamespace { path: PathBuf },
     /// It is a namespace of another kind.
-    #[error("{} is a namespace, but not a network namespace: CNI_NETNS must be the path of one, such as /var/run/netns/NAME", .path.display())]
+    #[error("{} is a namespace, but not a network namespace: CNI_NETNS must be the path of one, such as /var/run/netns/NAME, so check the container runtime, which sets it", .path.display())]
     NotNetwork { path: PathBuf },
     /// It is the node's own.
     #[error(
-        "plugin's netns and netns from CNI_NETNS should not be the same: {} is the host's own network namespace, where rules would redirect the whole node; a pod with hostNetwork must not be given to this plugin (set CNI_NETNS_OVERRIDE=true if it is meant)",
+        "plugin's netns and netns from CNI_NETNS should not be the same: {} is the host's own network namespace, where rules would redirect the whole node; check the container runtime, which must not give a pod with hostNetwork to this plugin, or set CNI_NETNS_OVERRIDE=true if it is meant",
         .path.display()
     )]
     Host { path: PathBuf },

@@ -30,12 +30,14 @@ impl AsFd for NetnsLock {
 pub enum LockError {
     /// Somebody else holds it.
     #[error(
-        "another process has been changing this pod's network namespace for more than {} ms: the runtime may call again, and `lsof` on the namespace shows who it is",
+        "another process has been changing this pod's network namespace for more than {} ms: the runtime tries again; if this lasts, find out with `lsof` on the namespace who it is",
         .waited.as_millis()
     )]
     Timeout { waited: Duration },
     /// The kernel does not lock it.
-    #[error("cannot lock the pod's network namespace")]
+    #[error(
+        "cannot lock the pod's network namespace ({source}): the runtime tries again; if this lasts, check the node's memory and its kernel's log"
+    )]
     Unavailable { source: Errno },
 }
 

@@ -35,9 +35,13 @@ pub enum RequestError {
         "no TLS with the API server {server}: check the certificate authority and the client certificate in the kubeconfig"
     )]
     Tls { server: String, source: ureq::Error },
-    #[error("the kubeconfig's {what} for the API server {server} cannot be used")]
+    #[error(
+        "the kubeconfig's {what} for the API server {server} cannot be used: correct it, or let the agent write the kubeconfig anew"
+    )]
     Pem { server: String, what: &'static str, source: ureq::Error },
-    #[error("the kubeconfig's {what} for the API server {server} has no such thing in it: it must be PEM")]
+    #[error(
+        "the kubeconfig's {what} for the API server {server} has no such thing in it: it must be PEM; correct it, or let the agent write the kubeconfig anew"
+    )]
     NoPem { server: String, what: &'static str },
     #[error("the API server {server} did not answer within {} ms (api_timeout_ms): check its load, and the network between this node and it", .limit.as_millis())]
     Timeout { server: String, limit: Duration },
@@ -50,7 +54,7 @@ pub enum RequestError {
     )]
     Forbidden { server: String, namespace: String, message: String },
     #[error(
-        "the API server {server} knows no pod {namespace}/{name} (404{message}): it was deleted, or its object has not arrived yet"
+        "the API server {server} knows no pod {namespace}/{name} (404{message}): it was deleted, or its object has not arrived yet; the runtime tries again while the pod is wanted"
     )]
     NotFound { server: String, namespace: String, name: String, message: String },
     #[error("the API server {server} answered with status {status}{message}; check its health and its log")]

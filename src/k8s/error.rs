@@ -12,26 +12,26 @@ use std::time::Duration;
 pub enum ApiError {
     #[error("there is no kubeconfig at {}; set KUBECONFIG to one, or run in a pod with a service account", path.display())]
     KubeconfigMissing { path: PathBuf },
-    #[error("the kubeconfig {} cannot be used: {reason}", path.display())]
+    #[error("the kubeconfig {} cannot be used: {reason}; correct it, or set KUBECONFIG to another one", path.display())]
     Kubeconfig { path: PathBuf, reason: String },
     #[error("{} of the pod's service account cannot be read; mount the service account's token", path.display())]
     Account { path: PathBuf, source: std::io::Error },
     #[error(
-        "{host:?} with port {port} is no address of an API server; KUBERNETES_SERVICE_HOST takes a host name or an IP address"
+        "{host:?} with port {port} is no address of an API server; KUBERNETES_SERVICE_HOST takes a host name or an IP address: correct it"
     )]
     Address { host: String, port: u16 },
     #[error("{namespace:?}/{name:?} cannot be a {}: names consist of lower-case letters, digits, '-' and '.'", .resource.one())]
     NoName { resource: Resource, namespace: String, name: String },
     #[error(
-        "the API server does not accept the token (401): {message}; it may have expired, or the service account is gone"
+        "the API server does not accept the token (401): {message}; it may have expired, or the service account is gone; check the service account of the agent's pod, and that its token is mounted"
     )]
     Unauthorized { message: String },
     #[error(
-        "the API server does not allow the request (403): {message}; the service account needs {}",
+        "the API server does not allow the request (403): {message}; the service account needs {}, so check its ClusterRole",
         .resource.needs()
     )]
     Forbidden { resource: Resource, message: String },
-    #[error("the API server knows no such {} (404): {message}", .resource.one())]
+    #[error("the API server knows no such {} (404): {message}; it was deleted, or its object has not arrived yet, so look whether it is wanted still", .resource.one())]
     NotFound {
         resource: Resource,
         message: String,
@@ -80,7 +80,7 @@ pub enum ApiError {
         "no client for the API server at {server} can be made: check the certificates and keys of its configuration"
     )]
     Client { server: String, source: kube::Error },
-    #[error("the request could not be made")]
+    #[error("the request could not be made: this is a defect, please report it")]
     Request { source: kube::core::request::Error },
 }
 

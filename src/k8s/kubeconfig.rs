@@ -25,7 +25,7 @@ pub enum KubeconfigError {
     Missing { path: PathBuf },
     #[error("failed to createNewK8sClient: {} cannot be read: check that it is a readable file and that the plugin runs as root", .path.display())]
     Unreadable { path: PathBuf, source: io::Error },
-    #[error("failed to createNewK8sClient: the kubeconfig {} is larger than {MAX_BYTES} bytes", .path.display())]
+    #[error("failed to createNewK8sClient: the kubeconfig {} is larger than {MAX_BYTES} bytes: put another kubeconfig there, or let the agent write it anew", .path.display())]
     TooLarge { path: PathBuf },
     #[error("failed to createNewK8sClient: the kubeconfig {} is not YAML of the expected shape{at}: correct it, or put another kubeconfig there", .path.display())]
     Malformed {
@@ -33,7 +33,7 @@ pub enum KubeconfigError {
         /// ` (line L, column C)`, when it is known. The parser's own words may show a token.
         at: String,
     },
-    #[error("failed to createNewK8sClient: the kubeconfig {} is of no use: {what}", .path.display())]
+    #[error("failed to createNewK8sClient: the kubeconfig {} is of no use: {what}; correct it, or let the agent write it anew", .path.display())]
     Unusable { path: PathBuf, what: String },
     #[error("failed to createNewK8sClient: the {what} file {}, named in the kubeconfig {}, does not exist: put it there, or correct the kubeconfig", .file.display(), .path.display())]
     FileMissing { what: &'static str, file: PathBuf, path: PathBuf },

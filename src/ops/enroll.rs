@@ -177,7 +177,7 @@ fn verify(story: &Story, kernel: &mut dyn PodKernel, rules: &Ruleset) -> Result<
 
 /// The namespace does not have the rules that it should have.
 #[derive(Debug, thiserror::Error)]
-#[error("the rules in the pod's network namespace differ from what its annotations ask for: {}; delete the pod so that it is set up again, and find out what else writes rules there", listed(.0))]
+#[error("the rules in the pod's network namespace differ from what its annotations ask for: {}; the node agent puts them right where REPAIR_REPAIR_PODS is on, else delete the pod so that it is set up again; find out what else writes rules there", listed(.0))]
 pub struct Drifted(pub Vec<Difference>);
 
 impl Classify for Drifted {

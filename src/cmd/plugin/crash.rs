@@ -13,7 +13,7 @@ use std::panic::PanicHookInfo;
 pub fn answer_with_an_error() {
     std::panic::set_hook(Box::new(|info| {
         let error = error_of(info);
-        super::report::to_stderr(Clock::start(), &format!("istio-cni failed with: {error}"));
+        super::report::to_stderr(Clock::start(), &error);
         let _ = answer::refuse(&error);
         std::process::exit(answer::status());
     }));

@@ -30,7 +30,7 @@ pub fn main(clock: Clock) -> ExitCode {
         Ok(Invocation::Call(call)) => serve(clock, &call),
         Err(error) => {
             let error = error.at(Step::ConfigParse, None);
-            report::to_stderr(clock, &format!("istio-cni failed with: {error}"));
+            report::to_stderr(clock, &error);
             answer::refuse(&error)
         }
     }

@@ -12,8 +12,10 @@ use crate::host::uds::Connection;
 use crate::telemetry::batch;
 use crate::telemetry::console;
 use crate::telemetry::event::{self, Level};
-use crate::telemetry::story::{Batch, Clock, Lost, Story};
+use crate::telemetry::keys;
+use crate::telemetry::story::{Batch, Clock, Lost, Story, attribute};
 use crate::wire::agent::{Kind, frame};
+use crate::wire::cni::CniError;
 use crate::wire::{netconf::Settings, spool};
 use std::time::Duration;
 
@@ -67,9 +69,10 @@ fn keep(settings: &Settings, told: &Batch, bytes: &[u8], pod: &PodRef) {
     let _ = rolling_log::append(&settings.run_dir, lines.as_bytes());
 }
 
-/// One error line on standard error, outside of any call.
-pub fn to_stderr(clock: Clock, text: &str) {
+/// The line of an error on standard error, outside of any call.
+pub fn to_stderr(clock: Clock, error: &CniError) {
     let story =
         Story::begin(clock, TraceId::of_pod(""), None, PodRef::default(), Level::Info, Some(console::stderr_json));
-    story.log(Level::Error, event::REQUEST_FAILED, text, Vec::new());
+    let attributes = vec![attribute(keys::ERROR_TYPE, error.error_type.as_str())];
+    story.log(Level::Error, event::REQUEST_FAILED, &format!("istio-cni failed with: {error}"), attributes);
 }

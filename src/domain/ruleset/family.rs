@@ -11,7 +11,7 @@ pub struct NoAddress;
 
 impl fmt::Display for NoAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no valid local IP address found: the pod's namespace has only loopback and link-local addresses; the CNI plugins before istio-cni must assign one")
+        f.write_str("no valid local IP address found: the pod's namespace has only loopback and link-local addresses, and the CNI plugins before istio-cni must assign another one: check them, and their order in the CNI configuration list")
     }
 }
 

@@ -20,7 +20,10 @@ pub enum IptablesError {
     )]
     ToolMissing { names: String, searched: String },
     /// The tool could not be started.
-    #[error("cannot start {}{}", .path.display(), if *.foreign { AS_ITS_ROOT } else { "" })]
+    #[error(
+        "cannot start {}{} ({source}): check that it can be executed, and the limits of processes and memory, or set redirect_backend to nftables",
+        .path.display(), if *.foreign { AS_ITS_ROOT } else { "" }
+    )]
     Start {
         path: PathBuf,
         /// Another user namespace than ours owns the pod's network namespace.
@@ -31,22 +34,22 @@ pub enum IptablesError {
     #[error("{} did not end within {} s and was killed; check the node's load, and whether something holds the xtables lock", .path.display(), .limit.as_secs_f32())]
     Timeout { path: PathBuf, limit: Duration },
     /// The tool said that it may not.
-    #[error("{} was not permitted to work in the pod's network namespace: CAP_NET_ADMIN is needed there: {stderr}", .path.display())]
+    #[error("{} was not permitted to work in the pod's network namespace ({}): give the plugin, or the agent, CAP_NET_ADMIN there", .path.display(), line(.stderr))]
     Denied { path: PathBuf, stderr: String },
     /// The kernel lacks what the tool needs.
-    #[error("{} has no kernel support: load the kernel's iptables modules, or set redirect_backend to nftables: {stderr}", .path.display())]
+    #[error("{} has no kernel support ({}): load the kernel's iptables modules, or set redirect_backend to nftables", .path.display(), line(.stderr))]
     Unsupported { path: PathBuf, stderr: String },
     /// The tool refused a rule.
-    #[error("{} refused {subject} ({status}): {stderr}", .path.display())]
+    #[error("{} refused {subject} ({status}: {}): set redirect_backend to nftables, or give the node the iptables extension and the kernel module that the rule needs", .path.display(), line(.stderr))]
     Rejected { path: PathBuf, subject: String, status: String, stderr: String },
     /// The tool failed otherwise.
-    #[error("{} failed ({status}): {stderr}", .path.display())]
+    #[error("{} failed ({status}: {}): the runtime tries again; if this lasts, check the tool on the node, or set redirect_backend to nftables", .path.display(), line(.stderr))]
     Failed { path: PathBuf, status: String, stderr: String },
     /// After a failure the namespace could not be put back to what it had.
     #[error("{source}; what it had could not be put back either: {left}; delete the pod so that it is set up again")]
     LeftBehind { left: String, source: Box<IptablesError> },
     /// The tool's input or output could not be handled.
-    #[error("cannot {doing} for {}", .path.display())]
+    #[error("cannot {doing} for {} ({source}): check the node's memory, and the limits of processes and files", .path.display())]
     Io { doing: &'static str, path: PathBuf, source: io::Error },
 }
 
@@ -80,6 +83,16 @@ impl Classify for IptablesError {
                 | IptablesError::Io { .. }
         )
     }
+}
+
+/// The longest text of a tool in a message, in characters.
+const SAID: usize = 500;
+
+/// What a tool said, as a part of a sentence: its lines one after the other, and not all of a torrent.
+fn line(stderr: &str) -> String {
+    let lines = stderr.lines().map(str::trim).filter(|line| !line.is_empty());
+    let said: String = lines.collect::<Vec<_>>().join("; ").chars().filter(|c| !c.is_control()).take(SAID).collect();
+    if said.is_empty() { "it says nothing".to_owned() } else { said }
 }
 
 /// Exit codes of the tools (xtables.h): a resource problem may pass, the others do not.
@@ -163,6 +176,14 @@ mod tests {
         assert_eq!(failure(4, denied, Some(INPUT)).error_type(), ErrorType::PermissionDenied);
         let missing = "iptables-restore v1.8.9 (legacy): iptables-restore: unable to initialize table 'nat'\n\nError occurred at line: 1";
         assert_eq!(failure(3, missing, Some(INPUT)).error_type(), ErrorType::KernelUnsupported);
+    }
+
+    #[test]
+    fn what_a_tool_says_becomes_a_part_of_one_sentence() {
+        let message = failure(1, " \nline 3 failed\n\u{1b}[31mTry `iptables-restore -h'\n", Some(INPUT)).to_string();
+        assert!(message.contains("(exit status: 1: line 3 failed; [31mTry `iptables-restore -h'): set"), "{message}");
+        assert!(failure(4, "", Some(INPUT)).to_string().contains("(exit status: 4: it says nothing): the runtime"));
+        assert!(failure(4, &"x".repeat(100_000), None).to_string().len() < 1_000);
     }
 
     #[test]

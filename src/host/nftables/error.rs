@@ -13,13 +13,20 @@ pub enum NftError {
     )]
     Unsupported { subject: String, source: io::Error },
     /// The kernel refuses everything.
-    #[error("the kernel does not permit to change nf_tables: CAP_NET_ADMIN in the pod's network namespace is needed")]
+    #[error(
+        "the kernel does not permit to change nf_tables ({source}): give the plugin, or the agent, CAP_NET_ADMIN in the pod's network namespace"
+    )]
     Denied { source: io::Error },
     /// The kernel refuses one message of the transaction; nothing was changed.
-    #[error("the kernel refused {subject}{}; nothing was changed in the namespace", hint_text(.hint))]
+    #[error(
+        "the kernel refused {subject}{} ({source}), and nothing was changed in the namespace: set redirect_backend to iptables if this lasts, and report it with the node's kernel version",
+        hint_text(.hint)
+    )]
     Rejected { subject: String, hint: Option<String>, source: io::Error },
     /// The conversation broke off.
-    #[error("the nf_tables netlink conversation failed while {doing}")]
+    #[error(
+        "the nf_tables netlink conversation failed while {doing} ({source}): the runtime tries again; if this lasts, check the node's memory and its kernel's log"
+    )]
     Netlink { doing: &'static str, source: io::Error },
     /// Somebody else writes our tables at the same time.
     #[error(

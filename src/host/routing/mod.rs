@@ -24,10 +24,15 @@ const ADDRESS_HEADER: usize = 8;
 #[derive(Debug, thiserror::Error)]
 pub enum RoutingError {
     /// The kernel refused to make or to remove something.
-    #[error("cannot {change} {what} in the pod's network namespace{}", hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default())]
+    #[error(
+        "cannot {change} {what} in the pod's network namespace{} ({source}): it takes CAP_NET_ADMIN there, and for policy routing a kernel with CONFIG_IP_MULTIPLE_TABLES; check both",
+        hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default()
+    )]
     Refused { change: &'static str, what: String, hint: Option<String>, source: io::Error },
     /// The conversation broke off.
-    #[error("the route netlink conversation failed while {doing}")]
+    #[error(
+        "the route netlink conversation failed while {doing} ({source}): the runtime tries again; if this lasts, check the node's memory and its kernel's log"
+    )]
     Netlink { doing: &'static str, source: io::Error },
 }
 
