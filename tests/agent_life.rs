@@ -72,6 +72,25 @@ fn a_way_to_the_api_server_that_cannot_work_is_refused_at_the_start() {
 }
 
 #[test]
+fn values_that_cannot_be_used_together_or_only_later_are_named_at_the_start() {
+    let (node, api) = (Node::new(), Api::start());
+    node.write_kubeconfig(&format!("http://{}", api.address));
+    let output = command(&node).env("MONITORING_PORT", "19014").env("HEALTH_PORT", "19014").output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("HEALTH_PORT=\"19014\"") && said.contains("MONITORING_PORT"), "{said}");
+    // What only pods without a record of their ADD need does not keep an agent from starting.
+    let mut agent = Agent::start_with(&node, &[("ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR", "10.0.0.0/8")]);
+    let warned = agent.wait_for("pods of which no ADD is recorded cannot be compared or repaired: ");
+    assert_eq!(warned["level"], "warn");
+    assert!(
+        warned["msg"].as_str().unwrap().contains("ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR is \"10.0.0.0/8\""),
+        "{warned}"
+    );
+    agent.wait_for("ms after the start");
+}
+
+#[test]
 fn when_the_api_server_goes_cached_pods_are_served_and_its_return_is_noticed() {
     let (node, api, sandbox) = (Node::new(), Api::start(), sandbox());
     api.put(&pod(json!({})));

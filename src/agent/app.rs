@@ -92,6 +92,9 @@ impl Agent {
             let (variable, problem) = (setting.name.to_owned(), setting.problem.to_owned());
             telemetry.event(AgentEvent::ConfigIgnored { variable, problem });
         }
+        if let Err(error) = &settings.outbound {
+            telemetry.event(AgentEvent::ConfigRefused { problem: error.to_string() });
+        }
         let log = Arc::new(LogControl::new(settings.run_dir.clone(), settings.levels, telemetry.clone()));
         Ok(Agent { settings, runtime, telemetry, backend, log, started })
     }

@@ -258,6 +258,9 @@ agent_events! {
     /// A variable of the environment has a value that is not used, or a name that nobody reads.
     ConfigIgnored { variable: String = CONFIG_VARIABLE, problem: String = EXCEPTION_MESSAGE }
         = "istio_cni.config.ignored", Warn, "{variable} is ignored: {problem}";
+    /// A variable of the environment has a value that cannot be used, and something is not done for it.
+    ConfigRefused { problem: String = EXCEPTION_MESSAGE }
+        = "istio_cni.config.refused", Warn, "pods of which no ADD is recorded cannot be compared or repaired: {problem}";
     /// A library warns.
     DependencyWarned { dependency: String = DEPENDENCY, text: String = EXCEPTION_MESSAGE }
         = "istio_cni.dependency.warned", Warn, "{dependency}: {text}";

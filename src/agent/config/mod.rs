@@ -87,12 +87,13 @@ pub struct Settings {
 impl Settings {
     /// Reads the settings; `hostname` stands in for a node name that nobody gave.
     pub fn read(lookup: Lookup<'_>, hostname: &str) -> Result<Settings, SettingError> {
+        let (monitoring, health) = ports(lookup)?;
         Ok(Settings {
             run_dir: directory(lookup, "CNI_AGENT_RUN_DIR", "/var/run/istio-cni")?,
             node: node(lookup, hostname),
             api: api(lookup)?,
-            monitoring: port(lookup, "MONITORING_PORT", 15014)?,
-            health: served_port(lookup, "HEALTH_PORT", 8000)?,
+            monitoring,
+            health,
             page: page::read(lookup)?,
             pod_namespace: text(lookup, "POD_NAMESPACE", ""),
             pod_name: text(lookup, "POD_NAME", ""),
@@ -153,6 +154,16 @@ impl Settings {
         let settings: Vec<String> = settings.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
         settings.join(" ")
     }
+}
+
+/// The ports of `/metrics` and of the probes: two servers cannot have the same one.
+fn ports(lookup: Lookup<'_>) -> Result<(Option<u16>, u16), SettingError> {
+    let (monitoring, health) = (port(lookup, "MONITORING_PORT", 15014)?, served_port(lookup, "HEALTH_PORT", 8000)?);
+    if health != 0 && monitoring == Some(health) {
+        let allowed = "another port than MONITORING_PORT, which is the same: change one of the two, or set one to auto";
+        return Err(SettingError { key: "HEALTH_PORT", value: health.to_string(), allowed });
+    }
+    Ok((monitoring, health))
 }
 
 /// The first name that is given. An empty one would select no pod at all, so it is passed over.

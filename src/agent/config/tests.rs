@@ -75,6 +75,21 @@ fn the_health_port_cannot_be_switched_off() {
 }
 
 #[test]
+fn two_servers_cannot_have_one_port() {
+    for pairs in [
+        &[("HEALTH_PORT", "15014")][..],
+        &[("MONITORING_PORT", "8000")],
+        &[("MONITORING_PORT", "99"), ("HEALTH_PORT", "99")],
+    ] {
+        let error = read(pairs).unwrap_err().to_string();
+        assert!(error.starts_with("HEALTH_PORT=\"") && error.contains("another port than MONITORING_PORT"), "{error}");
+    }
+    let free = read(&[("HEALTH_PORT", "auto"), ("MONITORING_PORT", "auto")]).unwrap();
+    assert_eq!((free.monitoring, free.health), (Some(0), 0), "any two free ports are two");
+    assert!(read(&[("HEALTH_PORT", "0"), ("MONITORING_PORT", "0")]).is_ok());
+}
+
+#[test]
 fn the_run_directory_is_an_absolute_path() {
     let error = |value: &str| read(&[("CNI_AGENT_RUN_DIR", value)]).unwrap_err().to_string();
     let relative = r#"CNI_AGENT_RUN_DIR="run/istio-cni" cannot be used: it takes the absolute path of a directory"#;
