@@ -98,6 +98,11 @@ impl<'a> Directory<'a> {
         self.candidates.iter().map(|candidate| candidate.file.as_str()).filter(move |name| *name < file)
     }
 
+    /// Whether this file has no plugin but ours.
+    pub fn is_ours_alone(&self, file: &str) -> bool {
+        self.candidates.iter().any(|candidate| candidate.file == file && candidate.list.is_ours_alone())
+    }
+
     /// The `.json` files that some runtimes would use before this file.
     pub fn earlier_json(&self, file: &str) -> Vec<&'a str> {
         let json = self.files.iter().filter(|other| other.name.ends_with(".json") && other.name.as_str() < file);

@@ -136,10 +136,11 @@ pub fn original_of(directory: &Directory<'_>, file: &str, list: &List) -> Option
     is_made_from(list, &original).then_some(conf)
 }
 
-/// A file that a runtime finds before the one that the settings name.
+/// A file that a runtime finds before the one that the settings name, or that is chained to.
 fn warn_of_earlier(question: &Question<'_>, target: &str, replaced: Option<&str>, warnings: &mut Vec<String>) {
     if let Some(first) = question.directory.earlier_than(target).find(|name| Some(*name) != replaced) {
-        warnings.push(sentence::preempted(first, target));
+        let said = if question.directory.is_ours_alone(first) { sentence::left_alone } else { sentence::preempted };
+        warnings.push(said(first, target));
     }
 }
 

@@ -35,6 +35,13 @@ pub fn preempted(first: &str, file: &str) -> String {
     )
 }
 
+/// An earlier file with nothing but our plugin in it, as a standalone installation leaves it.
+pub fn left_alone(alone: &str, file: &str) -> String {
+    format!(
+        "the CNI configuration {alone} has no plugin but istio-cni, and comes before {file}, to which istio-cni is chained: a container runtime that uses the first one gives pods no network; remove {alone}, which a standalone installation may have left"
+    )
+}
+
 /// An earlier file of a kind that is not chained to.
 pub fn json_first(json: &str, file: &str) -> String {
     format!(

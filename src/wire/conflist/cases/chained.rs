@@ -141,6 +141,8 @@ fn what_is_ours_alone_is_no_primary() {
     let mut scene = Scene::new(&[("00-istio.conf", &alone), ("01-istio.conflist", &list), ("list.conflist", LIST)]);
     scene.install(&first_found());
     assert!(scene.0["list.conflist"].contains("istio-cni"));
+    let [warning] = &scene.decide(&first_found()).warnings[..] else { panic!("one warning") };
+    assert!(warning.contains("00-istio.conf has no plugin but istio-cni") && warning.contains("remove"), "{warning}");
     assert_eq!(scene.waits_for(&named("01-istio.conflist")).0, Obstacle::NamedInvalid);
 }
 
