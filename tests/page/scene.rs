@@ -26,18 +26,52 @@ pub struct Scene {
     pub port: u16,
 }
 
+/// A node whose agent was killed.
+pub struct Dead {
+    node: Node,
+    api: Api,
+    port: u16,
+}
+
+impl Dead {
+    /// Another agent, whose page has the same address.
+    pub fn revive(self) -> Scene {
+        let address = format!("127.0.0.1:{}", self.port);
+        let mut scene = Scene::of(self.node, self.api, &[("PAGE_ADDRESS", &address)]);
+        scene.agent.wait_for("ms after the start");
+        scene
+    }
+}
+
 impl Scene {
     /// An agent that is ready, with these variables besides.
     pub fn start(environment: &[(&str, &str)]) -> Scene {
-        let (node, api) = (Node::new(), Api::start());
+        let mut scene = Scene::start_with(Api::start(), environment);
+        scene.agent.wait_for("ms after the start");
+        scene
+    }
+
+    /// An agent that serves its page, and has yet to become ready.
+    pub fn start_with(api: Api, environment: &[(&str, &str)]) -> Scene {
+        Scene::of(Node::new(), api, environment)
+    }
+
+    /// The same on a node that is there already.
+    fn of(node: Node, api: Api, environment: &[(&str, &str)]) -> Scene {
         node.write_kubeconfig(&format!("http://{}", api.address));
         loopback();
         let mut all = vec![("PAGE_ADDRESS", "127.0.0.1:0"), ("AUDIT_INTERVAL", "0")];
         all.extend(environment);
         let mut agent = Agent::start_with(&node, &all);
         let port = agent.wait_for("serving the page on")["server.port"].as_u64().unwrap();
-        agent.wait_for("ms after the start");
         Scene { node, api, agent, port: u16::try_from(port).unwrap() }
+    }
+
+    /// Kills the agent; gives the node without one.
+    pub fn kill(self) -> Dead {
+        let Scene { node, api, agent, port } = self;
+        agent.kill();
+        Dead { node, api, port }
     }
 
     /// The address of a page.

@@ -7,8 +7,9 @@ use crate::domain::request::Backend;
 use crate::host::capabilities::{Capability, DAC_OVERRIDE, Effective, NET_ADMIN, NET_RAW, SYS_ADMIN, SYS_PTRACE};
 use std::time::Duration;
 
-/// The API server says something at least each minute (bookmarks), and a watch is opened anew within five.
-const STALE: Duration = Duration::from_secs(360);
+/// From when on a watch that hears nothing is in doubt: the API server says something at least each minute (bookmarks),
+/// and a watch is opened anew within five.
+pub const STALE: Duration = Duration::from_secs(360);
 
 /// A watch that ended is opened again within seconds.
 const BROKEN: Duration = Duration::from_secs(30);

@@ -14,6 +14,7 @@ mod route;
 mod runtime;
 mod socket;
 
+pub use health::STALE;
 pub use place::Place;
 pub use route::{Findings, METRICS_PATH, PATH, SETTINGS_PATH, routes};
 

@@ -22,6 +22,9 @@ pub(super) async fn page(page: &Page) -> Response {
     document(&frame, StatusCode::OK, "Doctor", &content)
 }
 
+/// How long a page that is kept up to date leaves the node in peace, in milliseconds.
+const PAUSE_MS: u32 = 5_000;
+
 fn content(report: &Report) -> Markup {
     let (wrong, rest): (Vec<&Finding>, Vec<&Finding>) = report.findings.iter().partition(|it| it.status.is_finding());
     let (mark, sentence) = match wrong.len() {
@@ -33,19 +36,30 @@ fn content(report: &Report) -> Markup {
     };
     html! {
         nav class="crumbs" aria-label="Where this is" { a href="/" { "What happened lately" } }
-        // Examining takes a while, so it is not done again by itself: only what is around this page is kept up to date.
-        section class={ "banner " (mark.class()) } data-renew="/?most=1" aria-label="In short" {
-            (mark.shape())
-            div { h1 { "Doctor" } p { (sentence) " " a href="/doctor" { "Look again" } } }
-        }
-        @if !wrong.is_empty() {
-            ol class="findings" { @for finding in &wrong { (one(finding, true)) } }
-        }
-        section class="card" aria-labelledby="rest" {
-            h2 id="rest" { @if wrong.is_empty() { "What was looked at" } @else { "What was looked at besides" } }
-            ol class="findings plain" { @for finding in &rest { (one(finding, false)) } }
+        div id="findings" data-live="" data-pause=(PAUSE_MS) {
+            section class={ "banner " (mark.class()) } role="status" aria-label="In short" {
+                (mark.shape())
+                div { h1 { "Doctor" } p { (sentence) " " a href="/doctor" { "Look again" } } }
+            }
+            @if !wrong.is_empty() {
+                ol class="findings" data-key="wrong" { @for (key, finding) in keyed(&wrong) { (one(finding, &key, true)) } }
+            }
+            section class="card" aria-labelledby="rest" data-key="besides" {
+                h2 id="rest" { @if wrong.is_empty() { "What was looked at" } @else { "What was looked at besides" } }
+                ol class="findings plain" { @for (key, finding) in keyed(&rest) { (one(finding, &key, false)) } }
+            }
         }
     }
+}
+
+/// Findings by what they are told apart with when the page is made anew: the check, and which of its findings.
+fn keyed<'f>(findings: &[&'f Finding]) -> Vec<(String, &'f Finding)> {
+    let earlier = |at: usize, check: &str| findings.iter().take(at).filter(|it| it.check == check).count();
+    findings
+        .iter()
+        .enumerate()
+        .map(|(at, it)| (format!("{}-{}", shown(&it.check, 80), earlier(at, &it.check)), *it))
+        .collect()
 }
 
 fn mark(status: Status) -> Mark {
@@ -57,9 +71,9 @@ fn mark(status: Status) -> Mark {
     }
 }
 
-fn one(finding: &Finding, card: bool) -> Markup {
+fn one(finding: &Finding, key: &str, card: bool) -> Markup {
     html! {
-        li class={ "finding" @if card { " card" } } {
+        li class={ "finding" @if card { " card" } } data-key=(key) {
             p class="of" { (pill(mark(finding.status), finding.status.name())) " " code { (shown(&finding.check, 80)) } }
             div {
             p class="what" { (shown(&finding.what, TEXT)) }

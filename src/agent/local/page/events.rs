@@ -2,13 +2,14 @@
 //! asks for the page that it shows again. A stream ends by itself after a while, and the browser begins another one.
 
 use super::Page;
+use crate::telemetry::story::Clock;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -26,6 +27,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often there is something new although nothing happened: ages grow.
 const OLDER: Duration = Duration::from_secs(10);
 
+/// When this process first told anything: another agent's news are others.
+static BEGAN: LazyLock<u64> = LazyLock::new(|| Clock::start().start_ns());
+
 /// Who is being told.
 #[derive(Clone)]
 pub(super) struct Watchers(Arc<Semaphore>);
@@ -41,7 +45,8 @@ pub(super) fn version(page: &Page) -> String {
     let history = *page.telemetry.history().changed().borrow();
     let mut readiness = DefaultHasher::new();
     page.readiness.waiting_for().hash(&mut readiness);
-    format!("{history}-{:08x}", readiness.finish() as u32)
+    // An agent that is started anew counts from the beginning.
+    format!("{:x}-{history}-{:08x}", *BEGAN, readiness.finish() as u32)
 }
 
 /// A stream of news for one page, from the version on that it says it has.

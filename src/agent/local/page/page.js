@@ -5,9 +5,13 @@
   const live = document.getElementById("live");
   const state = document.getElementById("state");
   const form = document.querySelector("form.filters");
-  // A page that is costly to make says what to ask for instead, for the parts around it.
-  const still = document.querySelector("[data-renew]");
-  const shown = () => (still ? still.dataset.renew : location.pathname + location.search);
+  // A page that is costly to make says how long to leave it in peace, in milliseconds.
+  const costly = document.querySelector("[data-pause]");
+  const pause = costly ? Number(costly.dataset.pause) : 0;
+  // An answer that does not come is given up, or nothing would ever be asked for again.
+  const PATIENCE = 10000;
+  // The whole address: of a path that begins with two slashes the path alone would name another host.
+  const shown = () => location.href.split("#")[0];
   let asking = false;
   let again = false;
   let source = null;
@@ -28,6 +32,7 @@
       while (again) {
         again = false;
         await renew(shown());
+        if (pause) await new Promise((over) => setTimeout(over, pause));
       }
     } catch {
       say("not reachable", "off");
@@ -37,7 +42,8 @@
   }
 
   async function renew(url) {
-    const answer = await fetch(url, { headers: { accept: "text/html" }, redirect: "error" });
+    const signal = AbortSignal.timeout(PATIENCE);
+    const answer = await fetch(url, { headers: { accept: "text/html" }, redirect: "error", signal });
     const text = await answer.text();
     const isPage = (answer.headers.get("content-type") || "").startsWith("text/html");
     // While it was on its way somebody may have asked for another one.
@@ -47,7 +53,7 @@
       const fresh = next.getElementById(part.id);
       if (fresh) become(part, fresh);
     }
-    if (!still) document.title = next.title;
+    document.title = next.title;
   }
 
   const keyOf = (node) => (node.nodeType === Node.ELEMENT_NODE ? node.dataset.key || node.id : "");

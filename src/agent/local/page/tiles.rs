@@ -3,11 +3,9 @@
 use super::layout::Mark;
 use super::numbers::Numbers;
 use super::words::{bytes, number, seconds};
+use crate::agent::doctor::STALE;
 use maud::{Markup, html};
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// A watch that has not heard anything for so long (in seconds) is late: the API server sends something each minute.
-const LATE: f64 = 120.0;
 
 /// All of them.
 pub(super) fn tiles(numbers: &Numbers) -> Markup {
@@ -139,7 +137,7 @@ fn watch(numbers: &Numbers) -> Markup {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let running = numbers.started.map(|started| seconds((now - started).max(0.0).floor()));
     html! {
-        @if numbers.watch_age.is_some_and(|age| age > LATE) {
+        @if numbers.watch_age.is_some_and(|age| age > STALE.as_secs_f64()) {
             span class="part doubtful" { (Mark::Doubtful.shape()) "the API server is silent" } " "
         }
         @if let (Some(memory), Some(running)) = (memory, running) { "agent up " (running) ", " (memory) }

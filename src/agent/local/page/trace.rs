@@ -5,14 +5,16 @@ use super::layout::{document, pill};
 use super::overview::{verdict, word};
 use super::question::encoded;
 use super::tree::{branch, strays, trees};
-use super::waterfall::{Paper, logs, waterfall};
+use super::waterfall::{Paper, logs, said, waterfall};
 use super::words::{clock, count, day, duration, hex, instant, number, shown};
 use crate::domain::identity::{SpanId, TraceId};
 use crate::domain::pod::PodRef;
+use crate::telemetry::event;
 use crate::telemetry::history::{Summary, Trace};
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 
 /// The longest title, in characters.
 const TITLE: usize = 300;
@@ -57,7 +59,7 @@ fn content(trace: &Trace, zoom: Option<SpanId>, known: &dyn Fn(TraceId) -> bool)
             a href="/" { "What happened lately" }
             @if zoomed.is_some() { " / " a href={ "/traces/" (id) } { "the whole trace" } }
         }
-        (head(&trace.summary))
+        (head(&trace.summary, after_all(records)))
         div id="waterfalls" data-live="" {
             @if let Some(tree) = &zoomed { (waterfall(tree, None, &mut paper)) }
             @for tree in &all {
@@ -90,7 +92,13 @@ fn explained(pod: &PodRef) -> Markup {
     }
 }
 
-fn head(summary: &Summary) -> Markup {
+/// What came of a pod that was late.
+fn after_all(records: &[LogRecord]) -> Option<&LogRecord> {
+    let told = records.iter().filter(|record| record.event_name == event::POD_STARTED_LATE.as_str());
+    told.max_by_key(|record| record.time_unix_nano)
+}
+
+fn head(summary: &Summary, after_all: Option<&LogRecord>) -> Markup {
     let (mark, result) = verdict(summary);
     html! {
         section id="head" class="card head" data-live="" aria-label="In short" {
@@ -101,6 +109,9 @@ fn head(summary: &Summary) -> Markup {
             }
             @if let Some(message) = summary.message.as_deref().filter(|message| !message.is_empty()) {
                 p class={ "verdict " (mark.class()) } { (shown(message, 2_000)) }
+            }
+            @if let Some(record) = after_all.filter(|_| summary.error.is_none()) {
+                p class="verdict good" { (said(record, 2_000)) }
             }
             dl class="facts" {
                 (fact("Began", &html! { time datetime=(instant(summary.began_ns)) { (day(summary.began_ns)) " " (clock(summary.began_ns)) } }))

@@ -244,13 +244,18 @@ pub(super) fn logs(records: &[&LogRecord], began_ns: u64, paper: &mut Paper<'_>)
                     li class=(level.name()) {
                         time datetime=(instant(record.time_unix_nano)) { "+" (duration(record.time_unix_nano.saturating_sub(began_ns))) }
                         " " b { (level.name()) } " "
-                        (shown(&record.body.as_ref().map(text).unwrap_or_default(), TEXT))
+                        (said(record, TEXT))
                         @if !record.event_name.is_empty() { " " small { (shown(&record.event_name, 120)) } }
                     }
                 }
             }
         }
     }
+}
+
+/// What a log record says, this many characters at most.
+pub(super) fn said(record: &LogRecord, most: usize) -> String {
+    shown(&record.body.as_ref().map(text).unwrap_or_default(), most)
 }
 
 fn level(record: &LogRecord) -> Level {
