@@ -19,6 +19,7 @@ pub mod identity;
 pub mod install;
 pub mod label;
 pub mod label_selector;
+pub mod lately;
 pub mod nft;
 pub mod node_affinity;
 pub mod notice;

@@ -80,6 +80,11 @@ impl Installation {
         &self.node
     }
 
+    /// What somebody undid last, and where.
+    pub fn undone(&self) -> Option<String> {
+        self.memory().undone.clone()
+    }
+
     /// Looks at everything; readiness is what was found. Gives what there is to do.
     pub async fn look(self: &Arc<Self>) -> Option<Work> {
         let asked = Instant::now();
@@ -217,6 +222,7 @@ impl Installation {
         let telemetry = &self.around.telemetry;
         telemetry.metrics().config_reverted(1);
         let path = self.node.conflist().unwrap_or_default();
+        self.memory().undone = Some(format!("{path}: {problem}"));
         telemetry.event(AgentEvent::ConfigReverted { path: path.clone(), problem });
         if often {
             let event = AgentEvent::ConfigFought { path, advice: culprit::likely(&self.node.names()) };

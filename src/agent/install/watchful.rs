@@ -38,6 +38,8 @@ pub struct Memory {
     /// There was nothing to be chained to since the last pass.
     waited: bool,
     waiting: Said,
+    /// What somebody undid last, for people.
+    pub undone: Option<String>,
     /// Why the last pass failed.
     failure: Option<String>,
     /// It was said that another agent has taken over.

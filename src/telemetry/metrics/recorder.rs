@@ -3,6 +3,7 @@
 use super::catalog::{self, Definition};
 use super::family::{Family, Label, Snapshot};
 use super::process;
+use crate::domain::lately::Lately;
 use crate::domain::pod_state::PodState;
 use crate::telemetry::api_request::ApiRequest;
 use std::collections::BTreeMap;
@@ -103,6 +104,9 @@ pub struct Metrics {
     spool_bytes: Family<0>,
     build_info: Family<2>,
     watches: Mutex<BTreeMap<&'static str, Instant>>,
+    /// What was lost of late, of what was lost at all.
+    lost: Mutex<BTreeMap<(Signal, DropReason), Lately>>,
+    reverted: Mutex<Lately>,
 }
 
 const fn family<const N: usize>(definition: &'static Definition) -> Family<N> {
@@ -130,6 +134,8 @@ impl Metrics {
             spool_bytes: const { family(&catalog::SPOOL_BYTES) },
             build_info: const { family(&catalog::BUILD_INFO) },
             watches: Mutex::default(),
+            lost: Mutex::default(),
+            reverted: Mutex::default(),
         };
         metrics.build_info.set([version.into(), revision.into()], 1.0);
         metrics.install_ready(false);
@@ -151,11 +157,17 @@ impl Metrics {
     /// Counts changes that somebody else made to what was installed.
     pub fn config_reverted(&self, times: u32) {
         self.config_reverts.add([], times.into());
+        self.reverted.lock().unwrap_or_else(PoisonError::into_inner).add(times.into(), Instant::now());
     }
 
     /// How often others changed it so far.
     pub fn reverts_so_far(&self) -> u64 {
         self.config_reverts.number([]).unwrap_or_default() as u64
+    }
+
+    /// How often others changed it within the half hour before this time.
+    pub fn reverts_lately(&self, now: Instant) -> u64 {
+        self.reverted.lock().unwrap_or_else(PoisonError::into_inner).count(now)
     }
 
     /// How many broken pods the limit of deletions holds back; gives how many it were before.
@@ -193,11 +205,22 @@ impl Metrics {
     pub fn dropped(&self, signal: Signal, reason: DropReason, items: u64) {
         // Exact up to 2^53 items.
         self.dropped.add([signal.name().into(), reason.name().into()], items as f64);
+        if items > 0 {
+            let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+            lost.entry((signal, reason)).or_default().add(items, Instant::now());
+        }
     }
 
     /// How much telemetry of a signal was lost for a reason so far.
     pub fn dropped_so_far(&self, signal: Signal, reason: DropReason) -> u64 {
         self.dropped.number([signal.name().into(), reason.name().into()]).unwrap_or_default() as u64
+    }
+
+    /// How much telemetry was lost within the half hour before this time, by signal and reason; nothing that is zero.
+    pub fn dropped_lately(&self, now: Instant) -> Vec<(Signal, DropReason, u64)> {
+        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = lost.iter().map(|((signal, reason), lately)| (*signal, *reason, lately.count(now)));
+        counts.filter(|(_, _, count)| *count > 0).collect()
     }
 
     /// The spool's size is this now.
