@@ -15,6 +15,8 @@ mod cni_tools;
 mod coverage;
 #[path = "doctor/crio.rs"]
 mod crio;
+#[path = "doctor/every_check.rs"]
+mod every_check;
 #[path = "doctor/files.rs"]
 mod files;
 #[path = "doctor/in_pod.rs"]

@@ -31,6 +31,7 @@ use crate::host::uds_listener::{Listener, Stopper};
 use crate::k8s::cache::PodCache;
 use crate::k8s::client::ApiClient;
 use crate::k8s::lookup::{BlockingApi, Pods};
+use crate::ops::diagnose::Hanging;
 use crate::telemetry::agent_event::AgentEvent;
 use crate::telemetry::pipeline::Telemetry;
 use axum::Router;
@@ -201,6 +202,7 @@ impl Running {
             installation: installed.map(|installed| installed.installation.clone()),
             telemetry: self.telemetry.clone(),
             settings: lent.settings.describe(""),
+            hanging: Hanging::default(),
         }
     }
 

@@ -54,6 +54,8 @@ checks! {
     NetworkPlace = "network.place", "network-configuration";
     /// Nobody undoes the installation.
     NetworkWriters = "network.writers", "network-configuration-reverted";
+    /// The container runtime answers, and says that it can start pods.
+    RuntimeReady = "runtime.ready", "runtime-not-ready";
     /// The container runtime reads the directories that are written.
     RuntimeDirectory = "runtime.directory", "runtime-directory";
     /// The plugin's kubeconfig is there and can be read.

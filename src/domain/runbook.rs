@@ -35,6 +35,7 @@ impl Runbook {
         "pods-evicted-repeatedly",
         "pods-not-redirected",
         "runtime-directory",
+        "runtime-not-ready",
         "telemetry-lost",
         "validation-failing",
         "versions",

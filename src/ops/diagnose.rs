@@ -2,7 +2,9 @@
 //! the limit is said to be unknown. A disk, a runtime or an API server that hangs keeps nobody from the other answers.
 
 use crate::domain::finding::{Check, Finding};
+use std::collections::HashMap;
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Looks at one thing, or at a few that are seen at once.
@@ -25,6 +27,29 @@ impl Examination {
     }
 }
 
+/// The examinations that have not come back yet, for whoever looks again and again: what hangs is not begun a second
+/// time, so that it takes one thread, however often somebody looks.
+#[derive(Clone, Default)]
+pub struct Hanging(Arc<Mutex<HashMap<Check, Instant>>>);
+
+impl Hanging {
+    /// Since when one of these is under way; if none is, one is now.
+    fn begin(&self, check: Check) -> Option<Instant> {
+        let mut hanging = self.lock();
+        let since = hanging.get(&check).copied();
+        hanging.entry(check).or_insert_with(Instant::now);
+        since
+    }
+
+    fn end(&self, check: Check) {
+        self.lock().remove(&check);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Check, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// How far it is, for those who watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
@@ -33,23 +58,36 @@ pub struct Progress {
 }
 
 /// Makes all examinations, in order of their checks; `tell` hears of each that is over.
-pub fn diagnose(examinations: Vec<Examination>, limit: Duration, mut tell: impl FnMut(Progress)) -> Vec<Finding> {
+pub fn diagnose(
+    examinations: Vec<Examination>,
+    limit: Duration,
+    hanging: &Hanging,
+    mut tell: impl FnMut(Progress),
+) -> Vec<Finding> {
     let deadline = Instant::now() + limit;
     let of = examinations.len();
     let (send, receive) = channel();
     let mut waiting: Vec<Check> = Vec::new();
     let mut findings = Vec::new();
     for Examination { check, look } in examinations {
-        let send = send.clone();
-        // Nobody may listen any more when it comes back at last.
-        let work = move || _ = send.send((check, look()));
+        if let Some(since) = hanging.begin(check) {
+            findings.push(still_hangs(check, since.elapsed()));
+            continue;
+        }
+        let (send, begun) = (send.clone(), hanging.clone());
+        let work = move || {
+            let found = look();
+            begun.end(check);
+            // Nobody may listen any more when it comes back at last.
+            let _ = send.send((check, found));
+        };
         match std::thread::Builder::new().name("doctor".to_owned()).spawn(work) {
             Ok(_) => waiting.push(check),
-            Err(error) => findings.push(Finding::unknown(
-                check,
-                format!("it could not be looked at: no thread could be started: {error}"),
-                "try again when the node has fewer processes",
-            )),
+            Err(error) => {
+                hanging.end(check);
+                let what = format!("it could not be looked at: no thread could be started: {error}");
+                findings.push(Finding::unknown(check, what, "try again when the node has fewer processes"));
+            }
         }
     }
     drop(send);
@@ -84,6 +122,11 @@ fn unanswered(check: Check, limit: Duration) -> Finding {
     Finding::unknown(check, what, "look whether the node's disk, its runtime or the API server hangs, and try again")
 }
 
+fn still_hangs(check: Check, since: Duration) -> Finding {
+    let what = format!("it is not found out yet: the look that began {} s ago hangs", since.as_secs());
+    Finding::unknown(check, what, "look whether the node's disk, its runtime or the API server hangs")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,7 +143,8 @@ mod tests {
             }),
         ];
         let mut told = Vec::new();
-        let findings = diagnose(examinations, Duration::from_secs(3), |progress| told.push(progress));
+        let findings =
+            diagnose(examinations, Duration::from_secs(3), &Hanging::default(), |progress| told.push(progress));
         drop(never);
         let seen: Vec<_> = findings.iter().map(|finding| (finding.check.as_ref(), finding.status)).collect();
         assert_eq!(seen, [("plugin.binary", Status::Ok), ("runtime.directory", Status::Unknown)]);
@@ -120,6 +164,31 @@ mod tests {
         let two = || vec![Finding::ok(Check::NetworkValid, ""), Finding::ok(Check::NetworkPlace, "")];
         let examinations =
             vec![Examination::some(Check::NetworkValid, two), Examination::some(Check::KubeconfigToken, Vec::new)];
-        assert_eq!(diagnose(examinations, Duration::from_secs(20), |_| {}).len(), 2);
+        assert_eq!(diagnose(examinations, Duration::from_secs(20), &Hanging::default(), |_| {}).len(), 2);
+    }
+
+    #[test]
+    fn what_hangs_is_not_begun_again_until_it_has_come_back() {
+        let (hanging, (let_go, hangs)) = (Hanging::default(), channel::<()>());
+        let (tell, told) = channel();
+        let slow = Examination::one(Check::Kubeconfig, move || {
+            let _ = hangs.recv();
+            tell.send(()).unwrap();
+            Finding::ok(Check::Kubeconfig, "late")
+        });
+        let unbegun = || Examination::one(Check::Kubeconfig, || panic!("it is begun a second time"));
+        diagnose(vec![slow], Duration::from_millis(10), &hanging, |_| {});
+        for _ in 0..3 {
+            let found = diagnose(vec![unbegun()], Duration::from_secs(20), &hanging, |_| {});
+            assert!(found[0].status == Status::Unknown && found[0].what.contains("hangs"), "{found:?}");
+        }
+        drop(let_go);
+        told.recv().unwrap();
+        let again = || Examination::one(Check::Kubeconfig, || Finding::ok(Check::Kubeconfig, "there"));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while diagnose(vec![again()], Duration::from_secs(20), &hanging, |_| {})[0].status != Status::Ok {
+            assert!(Instant::now() < deadline, "it came back and is still said to hang");
+            std::thread::yield_now();
+        }
     }
 }

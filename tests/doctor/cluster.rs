@@ -89,6 +89,11 @@ impl Cluster {
         Cluster { scene, plugin, stand_ins: Vec::new(), kubeconfig }
     }
 
+    /// A node without an agent.
+    pub fn put_bare_node(&self, node: &str) {
+        self.scene.runtime.api.put(&node_of(node));
+    }
+
     /// Adds a node with an agent on which all is well.
     pub fn add_fine(&mut self, node: &str) {
         let fine = report(env!("CARGO_PKG_VERSION"), &self.plugin, &fine());

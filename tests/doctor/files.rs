@@ -1,6 +1,6 @@
 //! What the command sees by itself: the node's files, and what the API server says to the plugin.
 
-use crate::scene::{Scene, text};
+use crate::scene::{Findings, Scene, Seen, text};
 use crate::support::api::Fault;
 use crate::support::other_users_for;
 use crate::support::runtime_node::LIST;
@@ -27,6 +27,7 @@ fn a_node_on_which_all_is_well_has_no_findings_and_every_check_is_answered() {
         "plugin.binary",
         "network.valid",
         "network.place",
+        "runtime.ready",
         "runtime.directory",
         "kubeconfig.file",
         "kubeconfig.mode",
@@ -45,8 +46,7 @@ fn a_node_on_which_all_is_well_has_no_findings_and_every_check_is_answered() {
     assert_eq!(findings.report["node"], "node-a");
 }
 
-#[test]
-fn a_missing_an_unrunnable_and_another_plugin_are_told_apart() {
+pub fn a_missing_an_unrunnable_and_another_plugin_are_told_apart() -> Seen {
     let scene = Scene::new();
     let plugin = scene.runtime.layout.bin().join("istio-cni");
     fs::set_permissions(&plugin, Permissions::from_mode(0o644)).unwrap();
@@ -55,15 +55,15 @@ fn a_missing_an_unrunnable_and_another_plugin_are_told_apart() {
     fs::set_permissions(&plugin, Permissions::from_mode(0o755)).unwrap();
     scene.doctor(&[]).only("plugin.binary", "problem", "not the one of the agent's image");
     fs::remove_file(&plugin).unwrap();
-    scene.doctor(&[]).only("plugin.binary", "problem", "is missing");
+    scene.doctor(&[]).only("plugin.binary", "problem", "is missing")
 }
 
-#[test]
-fn an_entry_that_is_gone_is_found_with_what_stands_there_instead() {
+pub fn an_entry_that_is_gone_is_found_with_what_stands_there_instead() -> Seen {
     let scene = Scene::new();
     scene.runtime.layout.write(LIST, crate::support::layout::PRIMARY);
     let finding = scene.doctor(&[]).only("network.place", "problem", "pods start without redirection");
     assert_eq!(finding["evidence"], json!(["10-primary.conflist: bridge, portmap"]));
+    finding
 }
 
 #[test]
@@ -93,13 +93,12 @@ fn our_entry_twice_is_found() {
     scene.doctor(&[]).only("network.place", "warning", "stands 2 times");
 }
 
-#[test]
-fn an_entry_that_the_plugin_refuses_is_found() {
+pub fn an_entry_that_the_plugin_refuses_is_found() -> Seen {
     let scene = Scene::new();
     let mut list = scene.runtime.layout.read(LIST).unwrap();
     list["plugins"].as_array_mut().unwrap().last_mut().unwrap()["redirect_backend"] = json!("ebpf");
     scene.runtime.layout.write(LIST, &list.to_string());
-    scene.doctor(&[]).only("network.valid", "problem", "redirect_backend");
+    scene.doctor(&[]).only("network.valid", "problem", "redirect_backend")
 }
 
 #[test]
@@ -125,21 +124,24 @@ fn who_puts_other_configurations_away_is_named() {
     scene.runtime.layout.write("10-aws.conflist.cilium_bak", "{}");
     let finding = scene.doctor(&[]).only("network.writers", "warning", "10-aws.conflist.cilium_bak");
     assert!(text(&finding["next"]).contains("cni.exclusive=false"), "{finding}");
+    scene.runtime.layout.write(LIST, crate::support::layout::PRIMARY);
+    let beside = ["network.place: problem"];
+    scene.doctor(&[]).with_its_cause("network.writers", "warning", "ours with it", &beside);
 }
 
-#[test]
-fn a_kubeconfig_that_is_missing_broken_or_open_is_found() {
+pub fn a_kubeconfig_that_is_missing_or_broken_is_found() -> Seen {
     let scene = Scene::new();
     let path = scene.kubeconfig();
-    let whole = fs::read(&path).unwrap();
-    fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-    scene.doctor(&[]).only("kubeconfig.mode", "problem", "mode 0644 instead of 0600");
     fs::write(&path, "clusters: [").unwrap();
-    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     scene.doctor(&[]).only("kubeconfig.file", "problem", "is not YAML of the expected shape");
     fs::remove_file(&path).unwrap();
-    scene.doctor(&[]).only("kubeconfig.file", "problem", "is missing");
-    fs::write(&path, whole).unwrap();
+    scene.doctor(&[]).only("kubeconfig.file", "problem", "is missing")
+}
+
+pub fn a_kubeconfig_that_others_may_read_is_found() -> Seen {
+    let scene = Scene::new();
+    fs::set_permissions(scene.kubeconfig(), Permissions::from_mode(0o644)).unwrap();
+    scene.doctor(&[]).only("kubeconfig.mode", "problem", "mode 0644 instead of 0600")
 }
 
 /// A kubeconfig whose token says when it ends.
@@ -154,27 +156,35 @@ fn with_token(scene: &Scene, expires: i64) {
         .unwrap();
 }
 
-#[test]
-fn a_token_that_has_expired_or_soon_will_is_found() {
+pub fn a_token_that_has_expired_or_soon_will_is_found() -> Seen {
     let scene = Scene::new();
     with_token(&scene, -7200);
     let finding = scene.doctor(&[]).only("kubeconfig.token", "problem", "expired 2 hours ago");
     assert!(!finding.to_string().contains("c2ln"), "the token is shown: {finding}");
     with_token(&scene, 100);
-    scene.doctor(&[]).only("kubeconfig.token", "warning", "was not renewed");
+    let seen = scene.doctor(&[]).only("kubeconfig.token", "warning", "was not renewed");
     with_token(&scene, 100_000);
-    scene.doctor(&[]).fine();
+    let findings = scene.doctor(&[]);
+    findings.fine();
+    assert_eq!(findings.of("kubeconfig.token")["status"], "ok");
+    seen
 }
 
-#[test]
-fn a_token_that_is_refused_and_an_account_that_may_not_are_told_apart() {
+pub fn a_token_that_is_refused_and_an_account_that_may_not_are_told_apart() -> Seen {
     let scene = Scene::new();
     scene.runtime.api.fail("get", Some(Fault::Status(401)));
     scene.doctor(&[]).only("kubeconfig.accepted", "problem", "does not accept the token");
     scene.runtime.api.fail("get", Some(Fault::Status(403)));
     scene.doctor(&[]).only("kubeconfig.accepted", "problem", "does not let the plugin's account get pods");
     scene.runtime.api.fail("get", Some(Fault::Silence));
-    scene.doctor(&[]).only("kubeconfig.accepted", "problem", "cannot be asked");
+    scene.doctor(&[]).only("kubeconfig.accepted", "problem", "cannot be asked")
+}
+
+/// A node on which all is well, and whose token says when it ends.
+pub fn with_a_token_that_lasts() -> Findings {
+    let scene = Scene::new();
+    with_token(&scene, 100_000);
+    scene.doctor(&[])
 }
 
 #[test]
@@ -186,21 +196,9 @@ fn a_node_that_is_to_keep_no_credentials_needs_no_kubeconfig() {
     scene.doctor_with(&[], &without).fine();
 }
 
-#[test]
-fn a_setting_that_the_agent_cannot_start_with_is_found() {
+pub fn a_setting_that_the_agent_cannot_start_with_is_found() -> Seen {
     let scene = Scene::new();
-    let findings = scene.doctor_with(
-        &[
-            "--cni-net-dir",
-            scene.runtime.layout.net().to_str().unwrap(),
-            "--cni-bin-dir",
-            scene.runtime.layout.bin().to_str().unwrap(),
-        ],
-        &[("MONITORING_PORT", "many")],
-    );
-    let finding = findings.of("agent.settings");
-    assert_eq!(finding["status"], "problem");
-    assert!(text(&finding["what"]).contains("MONITORING_PORT"), "{finding}");
+    scene.doctor_with(&[], &[("MONITORING_PORT", "many")]).only("agent.settings", "problem", "MONITORING_PORT")
 }
 
 /// A list with one plugin.

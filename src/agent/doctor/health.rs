@@ -29,7 +29,9 @@ pub fn ready(doctor: &Doctor) -> Finding {
 pub fn watch(doctor: &Doctor) -> Finding {
     const CHECK: Check = Check::WatchFresh;
     let next = "look whether this node reaches the API server, and whether the service account may list and watch pods; the agent's log names the error";
-    match doctor.telemetry.metrics().watch_age("pods") {
+    let known = format!("{} pods are known", doctor.cache.count());
+    let open = if doctor.cache.is_live() { "a watch is open" } else { "no watch is open" };
+    let finding = match doctor.telemetry.metrics().watch_age("pods") {
         None => Finding::problem(CHECK, "the agent has not yet heard of this node's pods from the API server", next),
         Some(_) if !doctor.cache.is_synced() => {
             Finding::problem(CHECK, "the agent does not know all of this node's pods yet", next)
@@ -43,9 +45,10 @@ pub fn watch(doctor: &Doctor) -> Finding {
         }
         Some(age) => {
             let what = format!("the watch of this node's pods heard from the API server {} s ago", age.as_secs());
-            Finding::ok(CHECK, what).with(format!("{} pods are known", doctor.cache.all().len()))
+            Finding::ok(CHECK, what)
         }
-    }
+    };
+    finding.with(known).with(open)
 }
 
 /// What programs the rules.

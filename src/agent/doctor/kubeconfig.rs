@@ -15,7 +15,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long the API server may take.
-const LIMIT: Duration = Duration::from_millis(1200);
+pub const LIMIT: Duration = Duration::from_millis(1200);
 /// A token that ends sooner should have been replaced: the kubelet does so after four fifths of its life.
 const SOON: u64 = 300;
 /// Whoever has this pod, or has not: both answers mean that the credentials were taken.
@@ -35,7 +35,7 @@ pub fn look(place: &Place) -> Vec<Finding> {
     let path = place.kubeconfig();
     let access = match load(&path) {
         Ok(access) => access,
-        Err(error) => return vec![unusable(&error)],
+        Err(error) => return vec![unusable(&error).with(path.display().to_string())],
     };
     let what = format!("the plugin's kubeconfig names the API server {}", access.server);
     let mut findings = vec![Finding::ok(Check::Kubeconfig, what).with(path.display().to_string()), mode(place)];
@@ -83,7 +83,8 @@ fn mode(place: &Place) -> Finding {
     let what = format!(
         "the kubeconfig has mode {mode:04o} instead of {wanted:04o}: others on the node can read the agent's token"
     );
-    Finding::problem(CHECK, what, format!("chmod {wanted:04o} {}; {RENEW}", path.display()))
+    let next = format!("chmod {wanted:04o} {}; {RENEW}", path.display());
+    Finding::problem(CHECK, what, next).with(path.display().to_string())
 }
 
 /// Nothing for credentials that do not say when they end.
@@ -92,15 +93,16 @@ fn expiry(access: &ApiAccess) -> Option<Finding> {
     let Some(Authorization::Token(token)) = &access.authorization else { return None };
     let expires = token::expires(token)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default();
+    let ends = format!("it ends {expires} seconds after the epoch, and this node's clock says {now}");
     Some(match expires.checked_sub(now) {
         None | Some(0) => {
             let what = format!("the token in the plugin's kubeconfig expired {} ago", spoken(now - expires));
             let next = format!("{RENEW}; where it does run, compare the node's clock with the API server's");
-            Finding::problem(CHECK, what, next)
+            Finding::problem(CHECK, what, next).with(ends)
         }
         Some(left) if left < SOON => {
             let what = format!("the token in the plugin's kubeconfig expires in {}, and was not renewed", spoken(left));
-            Finding::warning(CHECK, what, RENEW)
+            Finding::warning(CHECK, what, RENEW).with(ends)
         }
         Some(left) => Finding::ok(CHECK, format!("the token expires in {}", spoken(left))),
     })

@@ -12,6 +12,7 @@ mod pod;
 mod pods;
 mod route;
 mod runtime;
+mod runtime_directory;
 mod socket;
 
 pub use health::STALE;
@@ -25,7 +26,7 @@ use super::readiness::Readiness;
 use super::repair::Found;
 use crate::domain::finding::{Check, Finding, Report};
 use crate::k8s::cache::PodCache;
-use crate::ops::diagnose::{Examination, Progress, diagnose};
+use crate::ops::diagnose::{Examination, Hanging, Progress, diagnose};
 use crate::telemetry::pipeline::Telemetry;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -34,6 +35,10 @@ use std::time::Duration;
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How long a node's checks may take altogether.
 pub const LIMIT: Duration = Duration::from_millis(1800);
+
+// Each wait ends before that of whoever waits for it, so that what hangs is named and not only missed.
+const _: () =
+    assert!(runtime::LIMIT.as_millis() < LIMIT.as_millis() && kubeconfig::LIMIT.as_millis() < LIMIT.as_millis());
 
 /// What the agent lends for its own findings.
 pub struct Doctor {
@@ -52,6 +57,8 @@ pub struct Doctor {
     pub telemetry: Telemetry,
     /// The settings by their names, in one line; none of them is a secret.
     pub settings: String,
+    /// What has not come back since somebody looked.
+    pub hanging: Hanging,
 }
 
 /// What examinations bring besides findings of their own.
@@ -79,7 +86,7 @@ fn files(place: &Arc<Place>, brought: &Arc<Brought>) -> Vec<Examination> {
     vec![
         Examination::some(Check::PluginBinary, plugin),
         Examination::some(Check::NetworkPlace, at(network::look)),
-        Examination::some(Check::RuntimeDirectory, at(|place| runtime::look(place).into_iter().collect())),
+        Examination::some(Check::RuntimeDirectory, at(runtime::look)),
         Examination::some(Check::Kubeconfig, at(kubeconfig::look)),
     ]
 }
@@ -87,7 +94,7 @@ fn files(place: &Arc<Place>, brought: &Arc<Brought>) -> Vec<Examination> {
 /// Looks at a node from outside of its agent.
 pub fn look_at(place: Place, tell: impl FnMut(Progress)) -> Report {
     let (place, brought) = (Arc::new(place), Arc::<Brought>::default());
-    let findings = diagnose(files(&place, &brought), LIMIT, tell);
+    let findings = diagnose(files(&place, &brought), LIMIT, &Hanging::default(), tell);
     let plugin = brought.plugin.get().cloned().unwrap_or_default();
     let mut report = Report { plugin, findings, ..Report::default() };
     report.sort();
@@ -120,7 +127,7 @@ impl Doctor {
             mine(Check::Telemetry, flow::look),
             Examination::some(Check::NetworkWriters, installed),
         ]);
-        let findings = diagnose(examinations, LIMIT, |_| {});
+        let findings = diagnose(examinations, LIMIT, &self.hanging, |_| {});
         let plugin = brought.plugin.get().cloned().unwrap_or_default();
         let mut report = Report { node: self.node.clone(), version: VERSION.to_owned(), plugin, findings };
         // The agent knows exactly what is to be there.

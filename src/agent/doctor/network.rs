@@ -6,11 +6,17 @@ use crate::domain::cni_files::{ConfFile, Placement, Skipped};
 use crate::domain::culprit;
 use crate::domain::failure::whole;
 use crate::domain::finding::{Check, Finding};
+use crate::domain::lately::{IN_WINDOW, WINDOW};
 use crate::host::conf_dir::{ConfDir, ConfDirError};
 use crate::wire::conflist::{self, Network, Ours, Seen};
+use std::os::unix::fs::MetadataExt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What Cilium makes of other plugins' configuration where it wants to be alone.
 const PUT_AWAY: &str = ".cilium_bak";
+
+/// So many names of a directory are shown.
+const SHOWN: usize = 10;
 
 /// The directory's files.
 pub fn files(place: &Place) -> Result<Vec<ConfFile>, ConfDirError> {
@@ -19,16 +25,26 @@ pub fn files(place: &Place) -> Result<Vec<ConfFile>, ConfDirError> {
     ConfDir::new(&place.net_dir).list(&placement)
 }
 
+/// Whether our entry stands somewhere in the directory.
+pub fn has_ours(place: &Place) -> bool {
+    files(place).is_ok_and(|files| conflist::seen(&files).ours().is_some())
+}
+
 /// Looks at the files.
 pub fn look(place: &Place) -> Vec<Finding> {
     if !place.installs {
         return Vec::new();
     }
+    if !place.knows_net_dir {
+        let what = "which directory of network configuration is used on this node is not known: no runtime says so, no agent answers, and nobody has named it";
+        let next = "name it with --cni-net-dir, or the runtime's socket with --runtime-endpoint";
+        return [Check::NetworkValid, Check::NetworkPlace].map(|check| Finding::unknown(check, what, next)).into();
+    }
     let seen = match files(place) {
         Ok(files) => conflist::seen(&files),
         Err(error) => {
             let next = "mount the directory that the container runtime reads (the chart's value cni.cniConfDir)";
-            return vec![Finding::problem(Check::NetworkValid, whole(&error), next)];
+            return vec![Finding::problem(Check::NetworkValid, whole(&error), next).with(shown(place))];
         }
     };
     let Some(used) = seen.networks.first() else { return vec![none(place, &seen)] };
@@ -43,7 +59,19 @@ fn none(place: &Place, seen: &Seen) -> Finding {
         place.net_dir.display()
     );
     let next = "see why the node's primary CNI plugin has written none: is its DaemonSet's pod running, and does it write to this directory?";
-    Finding::problem(Check::NetworkValid, what, next).with_some(&skipped(&seen.skipped))
+    Finding::problem(Check::NetworkValid, what, next).with(shown(place)).with_some(&skipped(&seen.skipped))
+}
+
+/// The directory and the names in it.
+fn shown(place: &Place) -> String {
+    let mut names = ConfDir::new(&place.net_dir).names();
+    names.sort();
+    let more = if names.len() > SHOWN { ", ..." } else { "" };
+    names.truncate(SHOWN);
+    match names.is_empty() {
+        true => format!("{} is empty, or is not there", place.net_dir.display()),
+        false => format!("{} has {}{more}", place.net_dir.display(), names.join(", ")),
+    }
 }
 
 fn skipped(skipped: &[Skipped]) -> Vec<String> {
@@ -55,7 +83,7 @@ fn valid(place: &Place, seen: &Seen, used: &Network) -> Finding {
     if let Some((network, Ours { settings: Err(problem), .. })) = seen.ours() {
         let what = format!("every meshed pod fails: the plugin refuses its entry in {}: {problem}", network.file);
         let next = "correct the setting of the agent that it comes from (PLUGIN_…), or take out what somebody else wrote there: the agent writes the entry anew";
-        return Finding::problem(CHECK, what, next);
+        return Finding::problem(CHECK, what, next).with(format!("{}: {}", network.file, network.kinds.join(", ")));
     }
     let (before, after): (Vec<Skipped>, Vec<Skipped>) =
         seen.skipped.iter().cloned().partition(|skipped| skipped.file < used.file);
@@ -127,17 +155,49 @@ fn is_meant(place: &Place, network: &Network, used: &Network) -> bool {
     }
 }
 
-/// A known component that puts others' files away. The agent knows more: how often its entry was undone.
+/// A known component that puts others' files away, if that matters now: our entry is not in place, or it did so of late.
+/// Such files stay for ever, also when that component has been told to leave others alone, or is gone. The agent knows
+/// more: how often its entry was undone.
 fn writers(place: &Place, seen: &Seen) -> Option<Finding> {
     let names = ConfDir::new(&place.net_dir).names();
-    let away: Vec<String> = names.iter().filter(|name| name.ends_with(PUT_AWAY)).cloned().collect();
-    if away.is_empty() {
-        return None;
-    }
+    let away: Vec<String> = names.into_iter().filter(|name| name.ends_with(PUT_AWAY)).collect();
+    // The time of a rename is that of the inode's change: the content's may be of years before.
+    let when = |name: &String| std::fs::symlink_metadata(place.net_dir.join(name)).map(|found| found.ctime()).ok();
+    let away = away.into_iter().map(|name| (when(&name), name)).collect();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default();
     let in_place = seen.networks.first().is_some_and(|used| used.ours.is_some());
-    let what = match in_place {
-        true => "Cilium puts other plugins' network configuration away, and will do so with ours",
-        false => "Cilium puts other plugins' network configuration away, ours with it",
+    put_away(away, in_place, now.cast_signed())
+}
+
+/// The files that were put away, each with the time (seconds since the epoch) where that is known.
+fn put_away(away: Vec<(Option<i64>, String)>, in_place: bool, now: i64) -> Option<Finding> {
+    let is_of_late = |at: i64| now.saturating_sub(at) < WINDOW.as_secs().cast_signed();
+    let lately = away.iter().any(|(at, _)| at.is_some_and(is_of_late));
+    let what = match (in_place, lately) {
+        _ if away.is_empty() => return None,
+        (false, _) => "Cilium puts other plugins' network configuration away, ours with it".to_owned(),
+        (true, true) => {
+            format!("Cilium has put other plugins' network configuration away {IN_WINDOW}, and will do so with ours")
+        }
+        (true, false) => return None,
     };
-    Some(Finding::warning(Check::NetworkWriters, what, culprit::likely(&away)).with_some(&away))
+    let names: Vec<String> = away.into_iter().map(|(_, name)| name).collect();
+    Some(Finding::warning(Check::NetworkWriters, what, culprit::likely(&names)).with_some(&names))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_were_put_away_long_ago_matter_only_while_our_entry_is_missing() {
+        let away = |at: i64| vec![(Some(at), "10-aws.conflist.cilium_bak".to_owned())];
+        assert_eq!(put_away(away(0), true, 100_000), None);
+        assert_eq!(put_away(Vec::new(), false, 100_000), None);
+        assert_eq!(put_away(vec![(None, "x.cilium_bak".to_owned())], true, 100_000), None);
+        let missing = put_away(away(0), false, 100_000).unwrap();
+        assert!(missing.what.contains("ours with it"), "{missing:?}");
+        let fresh = put_away(away(99_000), true, 100_000).unwrap();
+        assert!(fresh.what.contains("in the last 30 minutes"), "{fresh:?}");
+    }
 }

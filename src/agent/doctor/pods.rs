@@ -7,16 +7,19 @@ use crate::domain::pod::PodFacts;
 use crate::domain::pod_state::PodState;
 use crate::domain::pod_status::Terminated;
 use crate::domain::validation_run::{RunResult, runs};
+use std::collections::HashSet;
+use std::sync::Arc;
 
 /// Pods whose last validation failed, and that have not got past it since.
 pub fn validation(doctor: &Doctor) -> Finding {
     const CHECK: Check = Check::PodsValidation;
     let pods = doctor.cache.all();
-    let failing: Vec<String> = pods
+    let mut failing: Vec<String> = pods
         .iter()
         .filter_map(|pod| Some((pod, failing(doctor, pod)?)))
-        .map(|(pod, why)| format!("{}: {why}", named(pod)))
+        .map(|(pod, why)| format!("{}, container {}: {why}", named(pod), doctor.validator))
         .collect();
+    failing.sort();
     match failing.len() {
         0 => Finding::ok(CHECK, "no pod's validation fails"),
         count => {
@@ -51,8 +54,9 @@ fn how_it_ended(Terminated { exit_code, message, .. }: &Terminated) -> String {
 /// Pods without the rules that they should have.
 pub fn redirected(doctor: &Doctor) -> Finding {
     const CHECK: Check = Check::PodsRedirected;
+    let pods = doctor.cache.all();
     let [broken, unknown] =
-        [PodState::Broken, PodState::Unknown].map(|state| names(doctor, doctor.states.in_state(state)));
+        [PodState::Broken, PodState::Unknown].map(|state| names(&pods, doctor.states.in_state(state)));
     let right = doctor.states.in_state(PodState::Redirected).len();
     if !broken.is_empty() {
         let pods = so_many(broken.len(), "meshed pod");
@@ -87,15 +91,16 @@ pub fn repair(doctor: &Doctor) -> Finding {
     let next = "see network.place and runtime.directory: pods break over and over where they start without the plugin";
     let often: Vec<String> =
         troubles.often.iter().map(|(owner, count)| format!("{owner}: {count} pods in 30 minutes")).collect();
-    if troubles.held > 0 {
-        let pods = so_many(troubles.held, "broken pod");
+    let held = names(&doctor.cache.all(), troubles.held);
+    if !held.is_empty() {
+        let pods = so_many(held.len(), "broken pod");
         let what = format!("the deletion of {pods} is held back, because too many were deleted within a minute");
-        return Finding::problem(CHECK, what, next).with_some(&often);
+        return Finding::problem(CHECK, what, next).with_some(&held).with_some(&often);
     }
     if !often.is_empty() {
         return Finding::problem(CHECK, "pods are deleted or evicted over and over", next).with_some(&often);
     }
-    let in_vain = names(doctor, troubles.in_vain);
+    let in_vain = names(&doctor.cache.all(), troubles.in_vain);
     if !in_vain.is_empty() {
         let what = format!("the validation of {} failed again after a repair", so_many(in_vain.len(), "pod"));
         let next = "see who takes their rules away; explain shows each pod's repairs";
@@ -105,17 +110,33 @@ pub fn repair(doctor: &Doctor) -> Finding {
 }
 
 /// The pods with these UIDs, by name where they are known.
-fn names(doctor: &Doctor, uids: Vec<String>) -> Vec<String> {
-    if uids.is_empty() {
+fn names(pods: &[Arc<PodFacts>], uids: Vec<String>) -> Vec<String> {
+    let mut wanted: HashSet<String> = uids.into_iter().collect();
+    if wanted.is_empty() {
         return Vec::new();
     }
-    let pods = doctor.cache.all();
-    let name = |uid: String| pods.iter().find(|pod| pod.uid == uid).map_or(uid, |pod| named(pod));
-    let mut names: Vec<String> = uids.into_iter().map(name).collect();
+    let mut names: Vec<String> = pods.iter().filter(|pod| wanted.remove(&pod.uid)).map(|pod| named(pod)).collect();
+    names.extend(wanted);
     names.sort();
     names
 }
 
 pub fn named(pod: &PodFacts) -> String {
     format!("{}/{}", pod.namespace, pod.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_are_named_and_those_that_have_gone_meanwhile_by_their_uid() {
+        let pod = |name: &str, uid: &str| {
+            Arc::new(PodFacts { namespace: "shop".into(), name: name.into(), uid: uid.into(), ..PodFacts::default() })
+        };
+        let pods = [pod("web-1", "u-1"), pod("web-0", "u-0"), pod("web-2", "u-2")];
+        let uids = |uids: &[&str]| uids.iter().map(|uid| (*uid).to_owned()).collect();
+        assert_eq!(names(&pods, uids(&["u-1", "gone", "u-0"])), ["gone", "shop/web-0", "shop/web-1"]);
+        assert!(names(&pods, Vec::new()).is_empty());
+    }
 }

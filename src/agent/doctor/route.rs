@@ -27,6 +27,8 @@ const FRESH: Duration = Duration::from_secs(1);
 /// waits.
 const PATIENCE: Duration = Duration::from_millis(2200);
 
+const _: () = assert!(super::LIMIT.as_millis() < PATIENCE.as_millis());
+
 /// A look, and when it was over.
 type Look = (Instant, Arc<Report>);
 

@@ -1,242 +1,105 @@
-//! Whether the container runtime reads the directories that are written. It is asked; where it cannot be, its files are
-//! read; and where that says nothing either, it is unknown.
+//! Whether the container runtime answers, and says that it can start pods. A runtime that is silent or refuses is heard
+//! of here, whatever is known of its directories.
 
 use super::place::Place;
-use crate::domain::cni_files::{PLUGIN_TYPE, Placement};
+use super::runtime_directory;
 use crate::domain::failure::whole;
 use crate::domain::finding::{Check, Finding};
-use crate::host::runtime::{RuntimeView, ask, configured, identity_below, known_sockets};
-use crate::wire::conflist;
-use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use crate::host::runtime::{CriError, DOCKER, KNOWN, RuntimeView, ask_all, known_sockets};
 use std::time::Duration;
 
-const CHECK: Check = Check::RuntimeDirectory;
-/// How long a runtime may take for an answer.
-const LIMIT: Duration = Duration::from_secs(1);
+const CHECK: Check = Check::RuntimeReady;
+/// How long all runtimes together may take for their answers: less than all examinations may.
+pub const LIMIT: Duration = Duration::from_secs(1);
 
-/// Asks, and compares.
-pub fn look(place: &Place) -> Option<Finding> {
+/// Asks, and says what was answered and which directories were named.
+pub fn look(place: &Place) -> Vec<Finding> {
     if !place.installs {
-        return None;
+        return Vec::new();
     }
+    let (answered, silent) = asked(place, LIMIT);
+    vec![ready(place, &answered, &silent), runtime_directory::look(place, &answered)]
+}
+
+/// What those that answer within the limit say, and why others do not.
+pub fn asked(place: &Place, limit: Duration) -> (Vec<RuntimeView>, Vec<CriError>) {
     let sockets = place.runtime.clone().map_or_else(|| known_sockets(&place.root), |socket| vec![socket]);
-    let mut problems = Vec::new();
-    let mut answers = Vec::new();
-    for socket in sockets {
-        match asked(&socket) {
-            Ok(view) => answers.push(view),
-            Err(problem) => problems.push(problem),
+    let (mut answered, mut silent) = (Vec::new(), Vec::new());
+    for answer in ask_all(&sockets, limit) {
+        match answer {
+            Ok(view) => answered.push(view),
+            Err(error) => silent.push(error),
         }
     }
-    let view = match answers.pop() {
-        Some(view) if answers.is_empty() => Some(with_files(view, place)),
-        // Of several it is not known which one the kubelet uses.
-        Some(last) => {
-            problems.extend(answers.iter().chain([&last]).map(|view| format!("{} answers", view.name)));
-            None
-        }
-        None if place.sees_node => configured(&place.root, None),
-        None => None,
+    (answered, silent)
+}
+
+fn ready(place: &Place, answered: &[RuntimeView], silent: &[CriError]) -> Finding {
+    let refusals: Vec<String> = silent.iter().map(whole).collect();
+    let Some(first) = answered.first() else { return nobody(place, silent).with_some(&refusals) };
+    let troubles: Vec<(String, &str)> = answered.iter().filter_map(trouble).collect();
+    let sources: Vec<String> = answered.iter().map(|view| format!("{}, by {}", view.name, view.source)).collect();
+    let finding = match troubles.split_first() {
+        // Who can start pods is the one that is used.
+        Some(((what, next), others)) if others.len() + 1 == answered.len() => Finding::problem(CHECK, what, *next),
+        _ => Finding::ok(CHECK, format!("{} answers, and can start pods", first.name)),
     };
-    let next = "name the runtime's socket with CONTAINER_RUNTIME_ENDPOINT, and let the agent see the node's processes (HOST_PROC)";
-    let unknown = || Finding::unknown(CHECK, "the container runtime cannot be asked which directories it reads", next);
-    Some(match view {
-        Some(view) => compare(place, &view),
-        None => unknown().with_some(&problems),
-    })
+    finding.with_some(&sources).with_some(&refusals)
 }
 
-fn asked(socket: &Path) -> Result<RuntimeView, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| format!("no runtime for asking: {error}"))?;
-    runtime.block_on(ask(socket, LIMIT)).map_err(|error| whole(&error))
-}
-
-/// A runtime that does not say its directories over CRI has them in its files.
-fn with_files(view: RuntimeView, place: &Place) -> RuntimeView {
-    if !view.conf_dir.is_empty() || !place.sees_node {
-        return view;
-    }
-    let Some(files) = configured(&place.root, Some(&view.name)) else { return view };
-    let source = format!("{}, {}", view.source, files.source);
-    RuntimeView { conf_dir: files.conf_dir, bin_dirs: files.bin_dirs, source, ..view }
-}
-
-fn compare(place: &Place, view: &RuntimeView) -> Finding {
-    let said = |finding: Finding| {
-        let finding = finding.with(format!("known from {}", view.source));
-        let finding =
-            finding.with(format!("it reads {} and runs plugins of {}", view.conf_dir, view.bin_dirs.join(", ")));
-        finding.with(format!("written are {} and {}", place.net_dir.display(), shown(&place.bin_dirs)))
-    };
-    // A file of its own is for Multus, which may read another directory than the runtime, and runs the plugin itself.
-    let is_chained = !matches!(place.placement, Some(Placement::Standalone { .. }));
-    let elsewhere = if is_chained { directory(place, view).or_else(|| plugins(place, view)) } else { None };
-    if let Some(finding) = elsewhere {
-        return said(finding);
-    }
+/// What keeps a runtime from starting pods, and what to do about it.
+fn trouble(view: &RuntimeView) -> Option<(String, &'static str)> {
     let name = &view.name;
+    if let Some(problem) = &view.broken {
+        return Some((format!("no pod starts on this node: {name} is not ready: {problem}"), "see the runtime's log"));
+    }
     if let Some(error) = &view.load_error {
         let what = format!("{name} could not load the network configuration: {error}");
-        return said(Finding::problem(CHECK, what, "correct or remove the file that it names"));
+        return Some((what, "correct or remove the file that it names"));
     }
-    if let Some(problem) = &view.not_ready {
-        let what = format!("{name} is not ready to set up pods' networks: {problem}");
-        return said(Finding::problem(CHECK, what, "see network.valid, and the runtime's log"));
-    }
-    if !is_chained {
-        let what =
-            format!("{name} complains of nothing; the plugin is run by whoever refers to its file, as Multus does");
-        return said(Finding::ok(CHECK, what));
-    }
-    if let Some(finding) = loaded(place, view) {
-        return said(finding);
-    }
-    said(Finding::ok(CHECK, format!("{name} reads the directories that are written")))
+    let problem = view.not_ready.as_ref()?;
+    let what = format!("{name} is not ready to set up pods' networks: {problem}");
+    Some((what, "see network.valid, and the runtime's log"))
 }
 
-/// Whether the runtime reads the directory that is written; nothing if it does.
-fn directory(place: &Place, view: &RuntimeView) -> Option<Finding> {
-    let name = &view.name;
-    Some(match is_same(place, &view.conf_dir, &place.net_dir) {
-        Some(true) => return None,
-        None if view.conf_dir.is_empty() => {
-            let what = format!("{name} does not say which directory of network configuration it reads");
-            Finding::unknown(CHECK, what, "look into its configuration")
-        }
-        None if place.sees_node => {
-            let what = format!(
-                "whether {name} reads {} is not known: that or {} cannot be looked at",
-                place.net_dir.display(),
-                view.conf_dir
-            );
-            Finding::unknown(CHECK, what, "see network.valid, and whether the directories are there")
-        }
-        None => {
-            let what = format!(
-                "whether {name} reads the directory that is written is not known: its root directory cannot be seen"
-            );
+fn nobody(place: &Place, silent: &[CriError]) -> Finding {
+    let name_it = "name the runtime's socket, as it is seen from here, with CONTAINER_RUNTIME_ENDPOINT";
+    match silent {
+        [] if !place.sees_node => {
+            let what = "no container runtime was asked: the node's root directory cannot be seen from here";
             Finding::unknown(CHECK, what, "mount the host's /proc at /host/proc, with CAP_SYS_PTRACE")
         }
-        Some(false) => {
-            let what = format!(
-                "pods start without redirection: {name} reads its network configuration from {}, which is not the directory that is written",
-                view.conf_dir
-            );
-            Finding::problem(CHECK, what, format!("set the chart's value cni.cniConfDir to {}", view.conf_dir))
+        [] => unasked(place, name_it),
+        [CriError::Missing { .. }] => Finding::warning(
+            CHECK,
+            "the runtime's socket that is named is not there",
+            "correct CONTAINER_RUNTIME_ENDPOINT, or start the runtime",
+        ),
+        errors if errors.iter().any(|error| matches!(error, CriError::Denied { .. })) => Finding::unknown(
+            CHECK,
+            "the container runtime may not be asked by this process",
+            "run doctor as root on the node, or in the agent's pod",
+        ),
+        errors => {
+            let refuses = errors.iter().any(|error| matches!(error, CriError::Refused { .. }));
+            let what = match refuses {
+                true => "no pod starts on this node: the container runtime answers with an error",
+                false => "no pod starts on this node: the container runtime does not answer",
+            };
+            let next = "see the runtime's log, and restart it; where an error says that the service is unknown, its CRI is switched off (disabled_plugins)";
+            Finding::problem(CHECK, what, next)
         }
-    })
-}
-
-/// Whether the runtime finds the plugin in its own directories.
-fn plugins(place: &Place, view: &RuntimeView) -> Option<Finding> {
-    if view.bin_dirs.is_empty() {
-        return None;
-    }
-    let one_is_written = view.bin_dirs.iter().any(|read| {
-        place.bin_dirs.iter().any(|written| is_same(place, read, written) != Some(false))
-            || identity_below(&place.root, &Path::new(read).join(PLUGIN_TYPE)).is_ok()
-    });
-    if one_is_written {
-        return None;
-    }
-    let (name, read) = (&view.name, view.bin_dirs.join(", "));
-    let what = format!("pods fail on this node: {name} runs plugins of {read}, and the plugin is put elsewhere");
-    Some(Finding::problem(CHECK, what, format!("set the chart's value cni.cniBinDir to {}", view.bin_dirs.first()?)))
-}
-
-/// Whether the runtime has loaded what stands in the file that it uses.
-fn loaded(place: &Place, view: &RuntimeView) -> Option<Finding> {
-    let seen = conflist::seen(&super::network::files(place).ok()?);
-    let used = seen.networks.first().filter(|used| used.ours.is_some())?;
-    let networks = view.networks.as_ref().filter(|networks| !networks.is_empty())?;
-    if networks.iter().any(|(_, kinds)| kinds.iter().any(|kind| kind == PLUGIN_TYPE)) {
-        return None;
-    }
-    let name = &view.name;
-    let what = format!(
-        "pods start without redirection: {name} still uses a network configuration without istio-cni, though {} has it",
-        used.file
-    );
-    let next = format!("restart {name} if it goes on: it has missed a change of the directory");
-    let shown: Vec<String> = networks.iter().map(|(name, kinds)| format!("{name}: {}", kinds.join(", "))).collect();
-    Some(Finding::problem(CHECK, what, next).with_some(&shown))
-}
-
-/// Whether a directory of the node is the one that we see here; None where that cannot be known.
-fn is_same(place: &Place, of_node: &str, here: &Path) -> Option<bool> {
-    if of_node.is_empty() || !place.sees_node {
-        return None;
-    }
-    let ours = std::fs::metadata(here).ok().map(|found| (found.dev(), found.ino()))?;
-    match identity_below(&place.root, Path::new(of_node)) {
-        Ok(theirs) => Some(theirs == ours),
-        // There is no such directory on the node.
-        Err(error) if error.kind() == ErrorKind::NotFound => Some(false),
-        Err(_) => None,
     }
 }
 
-fn shown(paths: &[PathBuf]) -> String {
-    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::finding::Status;
-
-    /// A node whose runtime reads another directory than the one that is written.
-    fn elsewhere(placement: Placement) -> (tempfile::TempDir, Place, RuntimeView) {
-        let root = tempfile::tempdir().unwrap();
-        let [net, bin] = ["etc/cni/multus/net.d", "opt/multus/bin"].map(|path| root.path().join(path));
-        for path in [net.as_path(), &bin, &root.path().join("etc/cni/net.d"), &root.path().join("opt/cni/bin")] {
-            std::fs::create_dir_all(path).unwrap();
-        }
-        let place = Place {
-            net_dir: net,
-            bin_dirs: vec![bin],
-            placement: Some(placement),
-            root: root.path().to_owned(),
-            ..Place::on_node()
-        };
-        let view = RuntimeView {
-            name: "cri-o".into(),
-            conf_dir: "/etc/cni/net.d".into(),
-            bin_dirs: vec!["/opt/cni/bin".into()],
-            ..RuntimeView::default()
-        };
-        (root, place, view)
-    }
-
-    #[test]
-    fn a_file_for_multus_need_not_stand_where_the_runtime_looks() {
-        let (_root, place, view) = elsewhere(Placement::Standalone { file: "YYY-istio-cni.conf".into() });
-        assert_eq!(compare(&place, &view).status, Status::Ok);
-        let torn = RuntimeView { load_error: Some("00-torn.conflist".into()), ..view };
-        let finding = compare(&place, &torn);
-        assert!(finding.status == Status::Problem && finding.what.contains("00-torn"), "{finding:?}");
-    }
-
-    #[test]
-    fn a_directory_behind_an_absolute_link_of_the_node_is_the_same() {
-        let (root, place, view) = elsewhere(Placement::Chained { file: None });
-        for (path, to) in [("etc/cni/net.d", "/etc/cni/multus/net.d"), ("opt/cni/bin", "/opt/multus/bin")] {
-            std::fs::remove_dir(root.path().join(path)).unwrap();
-            std::os::unix::fs::symlink(to, root.path().join(path)).unwrap();
-        }
-        assert_eq!(compare(&place, &view).status, Status::Ok);
-        std::os::unix::fs::symlink("/etc/round", root.path().join("etc/round")).unwrap();
-        let round = RuntimeView { conf_dir: "/etc/round".into(), ..view };
-        assert_eq!(compare(&place, &round).status, Status::Unknown, "what cannot be followed is no problem");
-    }
-
-    #[test]
-    fn an_entry_in_a_chain_has_to_stand_where_the_runtime_looks() {
-        let (_root, place, view) = elsewhere(Placement::Chained { file: None });
-        let finding = compare(&place, &view);
-        assert!(finding.status == Status::Problem && finding.what.contains("/etc/cni/net.d"), "{finding:?}");
+/// There is no socket that is known.
+fn unasked(place: &Place, next: &str) -> Finding {
+    let what = "no container runtime was asked: there is no socket at the places that are known";
+    let finding = Finding::unknown(CHECK, what, next).with(format!("looked for {}", KNOWN.join(", ")));
+    match place.root.join(DOCKER).exists() {
+        true => finding.with(
+            "Docker is here; it is asked by way of cri-dockerd only, as the kubelet does, which has no socket here",
+        ),
+        false => finding,
     }
 }

@@ -51,6 +51,11 @@ impl Brake {
         self.held.remove(uid);
     }
 
+    /// The pods that wait, by UID.
+    pub fn waiting(&self) -> Vec<String> {
+        self.held.iter().cloned().collect()
+    }
+
     /// How many pods wait.
     pub fn held(&self) -> usize {
         self.held.len()

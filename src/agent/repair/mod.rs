@@ -57,8 +57,8 @@ struct State {
 /// What does not get better by itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Troubles {
-    /// How many broken pods may not be deleted now, because too many were.
-    pub held: usize,
+    /// The broken pods, by UID, that may not be deleted now, because too many were.
+    pub held: Vec<String>,
     /// Whose pods were deleted over and over, and how often.
     pub often: Vec<(String, usize)>,
     /// The pods, by UID, that were repaired, and whose validation failed again.
@@ -137,7 +137,7 @@ impl Found {
         let state = self.lock();
         let often = state.repeats.often(Instant::now());
         Troubles {
-            held: state.brake.held(),
+            held: state.brake.waiting(),
             often: often.into_iter().map(|(owner, count)| (owner.to_owned(), count)).collect(),
             in_vain: state.memory.in_vain(),
         }

@@ -5,12 +5,13 @@ use super::args::DoctorArgs;
 use super::progress::Progress;
 use super::{CouldNot, of_pod};
 use crate::agent::config::{Settings, runtime_endpoint};
-use crate::agent::doctor::{PATH, Place, VERSION, look_at};
+use crate::agent::doctor::{LIMIT, PATH, Place, VERSION, look_at};
 use crate::agent::local::SOCKET;
 use crate::domain::failure::whole;
 use crate::domain::finding::{Check, Finding, Report};
 use crate::host::conf_dir::ConfDir;
 use crate::host::local_http::{LocalError, get};
+use crate::host::runtime::looks_like_a_node;
 use crate::ops::diagnose::within;
 use crate::wire::conflist;
 use crate::wire::finding::{LARGEST, decode};
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 /// How long the agent may take: longer than its own checks may.
 const ANSWER: Duration = Duration::from_millis(2500);
+const _: () = assert!(LIMIT.as_millis() < ANSWER.as_millis());
 /// How long what is looked at before the checks may take.
 const GLANCE: Duration = Duration::from_millis(500);
 /// No other answer is longer.
@@ -32,7 +34,7 @@ const MOUNTED: &str = "/host/etc/cni/net.d";
 pub fn is_node(args: &DoctorArgs) -> bool {
     let directories = [&args.reach.cni_agent_run_dir, &args.cni_net_dir, &args.cni_bin_dir];
     let named = directories.into_iter().any(Option::is_some) || args.runtime_endpoint.is_some();
-    named || in_pod() || Place::on_node().run_dir.is_dir()
+    named || in_pod() || Place::on_node().run_dir.is_dir() || looks_like_a_node(Path::new("/"))
 }
 
 /// Whether this is the agent's pod, whose environment says where everything is.
@@ -91,19 +93,25 @@ fn place(args: &DoctorArgs) -> Result<Where, CouldNot> {
             }
             Err(error) => {
                 let what = format!("the agent cannot start: {error}");
-                settings = Some(Finding::problem(
-                    Check::Settings,
-                    what,
-                    "correct the variable of the DaemonSet's container, or its value of the chart",
-                ));
+                let next = "correct the variable of the DaemonSet's container, or its value of the chart";
+                let seen = "read from this process's environment, which is the agent's";
+                settings = Some(Finding::problem(Check::Settings, what, next).with(seen));
+                place = Place::in_pod(&lookup);
             }
         }
     }
-    place.net_dir = args.cni_net_dir.clone().unwrap_or(place.net_dir);
-    place.bin_dirs = args.cni_bin_dir.clone().map_or(place.bin_dirs, |directory| vec![directory]);
+    if let Some(net_dir) = &args.cni_net_dir {
+        (place.net_dir, place.knows_net_dir) = (net_dir.clone(), true);
+    }
+    if let Some(bin_dir) = &args.cni_bin_dir {
+        (place.bin_dirs, place.knows_bin_dirs) = (vec![bin_dir.clone()], true);
+    }
     let given = |key: &str| args.runtime_endpoint.clone().or_else(|| lookup(key));
     let endpoint = runtime_endpoint(&given).map_err(|error| CouldNot(error.to_string()))?;
     place.runtime = endpoint.or(place.runtime);
+    let guess = place.clone();
+    // The runtime has to answer sooner, so that what it does not say is read from files.
+    place = within(GLANCE, move || guess.asked(GLANCE * 4 / 5)).unwrap_or(place);
     let told = || lookup("CNI_AGENT_RUN_DIR").filter(|given| !given.is_empty()).map(PathBuf::from);
     place.run_dir = match args.reach.cni_agent_run_dir.clone().or_else(told).or_else(|| said_in_time(&place)) {
         Some(run_dir) => run_dir,
@@ -203,7 +211,7 @@ fn versions(agents: &Report, own: &Report) -> Finding {
         let what = format!("the agent is of version {}, and this command of version {VERSION}", agents.version);
         let next =
             "use the command of the agent's image, for instance by kubectl exec; some checks may say something else";
-        return Finding::warning(CHECK, what, next);
+        return Finding::warning(CHECK, what, next).with(format!("agent {}, command {VERSION}", agents.version));
     }
     let seen = if own.plugin.is_empty() { &agents.plugin } else { &own.plugin };
     Finding::ok(CHECK, format!("agent and command are of version {VERSION}"))

@@ -21,7 +21,7 @@ pub async fn look(asking: &Asking<'_>, namespace: &str, name: &str) -> Result<(R
         Err(error) if error.http_status() == Some(404) => {
             let what = format!("there is no pod {namespace}/{name} in the cluster");
             let next = "look whether it was deleted, or has another name; explain knows pods that are gone for a while";
-            let findings = vec![Finding::warning(Check::PodKnown, what, next)];
+            let findings = vec![Finding::warning(Check::PodKnown, what, next).with(error.whole())];
             return Ok((Report { findings, ..Report::default() }, None));
         }
         Err(error) => {
@@ -34,7 +34,7 @@ pub async fn look(asking: &Asking<'_>, namespace: &str, name: &str) -> Result<(R
     if place.node.is_empty() {
         let what = format!("pod {namespace}/{name} is not on a node yet: no agent can know of it");
         let next = "see why it is not scheduled: kubectl describe pod says so";
-        report.findings.push(Finding::warning(Check::PodKnown, what, next));
+        report.findings.push(Finding::warning(Check::PodKnown, what, next).with(format!("uid {}", place.uid)));
     } else {
         agent = agents(asking, Some(&place.node)).await?.into_iter().next();
         report.merge(of_agent(asking, agent.as_ref(), &place.node, &format!("{namespace}/{name}")).await?);

@@ -11,7 +11,7 @@ const LARGEST: u64 = 1 << 20;
 /// A runtime's files and keys, and what it uses without them.
 struct Runtime {
     name: &'static str,
-    files: &'static [&'static str],
+    file: &'static str,
     /// Directories of further files, which count in the order of their names.
     more: &'static [&'static str],
     conf_dir: &'static str,
@@ -19,24 +19,27 @@ struct Runtime {
     defaults: (&'static str, &'static str),
 }
 
+/// The directories without a word of them in the configuration.
+const DEFAULTS: (&str, &str) = ("/etc/cni/net.d", "/opt/cni/bin");
+
+/// Each distribution's containerd is one of its own: of two it is not known which one is used.
 const RUNTIMES: &[Runtime] = &[
-    Runtime {
-        name: "containerd",
-        files: &["var/lib/rancher/k3s/agent/etc/containerd/config.toml", "etc/containerd/config.toml"],
-        more: &["etc/containerd/conf.d"],
-        conf_dir: "conf_dir",
-        bin_dirs: "bin_dir",
-        defaults: ("/etc/cni/net.d", "/opt/cni/bin"),
-    },
+    containerd("etc/containerd/config.toml", &["etc/containerd/conf.d"]),
+    containerd("var/lib/rancher/k3s/agent/etc/containerd/config.toml", &[]),
+    containerd("var/lib/rancher/rke2/agent/etc/containerd/config.toml", &[]),
     Runtime {
         name: "cri-o",
-        files: &["etc/crio/crio.conf"],
+        file: "etc/crio/crio.conf",
         more: &["etc/crio/crio.conf.d"],
         conf_dir: "network_dir",
         bin_dirs: "plugin_dirs",
-        defaults: ("/etc/cni/net.d", "/opt/cni/bin"),
+        defaults: DEFAULTS,
     },
 ];
+
+const fn containerd(file: &'static str, more: &'static [&'static str]) -> Runtime {
+    Runtime { name: "containerd", file, more, conf_dir: "conf_dir", bin_dirs: "bin_dir", defaults: DEFAULTS }
+}
 
 /// What the files below the node's root say; None where there are none, or those of two runtimes. `name` is the
 /// beginning of the runtime's, if that is known.
@@ -49,8 +52,15 @@ pub fn configured(root: &Path, name: Option<&str>) -> Option<RuntimeView> {
     }
 }
 
+/// The directory of network configuration and those of plugins in the configuration that CRI-O tells, which has all
+/// its keys; None if it is none.
+pub(super) fn said_by_crio(text: &str) -> Option<(String, Vec<String>)> {
+    let conf_dir = value(text, "network_dir")?.into_iter().next()?;
+    Some((conf_dir, value(text, "plugin_dirs").unwrap_or_default()))
+}
+
 fn read(root: &Path, runtime: &Runtime) -> Option<RuntimeView> {
-    let mut files: Vec<PathBuf> = runtime.files.iter().map(|file| root.join(file)).collect();
+    let mut files: Vec<PathBuf> = vec![root.join(runtime.file)];
     for directory in runtime.more {
         let entries = std::fs::read_dir(root.join(directory)).into_iter().flatten().flatten().take(64);
         let mut more: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
@@ -144,5 +154,23 @@ mod tests {
         assert_eq!(configured(both.path(), None), None);
         assert_eq!(configured(both.path(), Some("CRI-O")).unwrap().name, "cri-o");
         assert_eq!(configured(root(&[]).path(), None), None);
+        let k3s = "var/lib/rancher/k3s/agent/etc/containerd/config.toml";
+        let beside_dockers = root(&[("etc/containerd/config.toml", ""), (k3s, "conf_dir = \"/k3s/net.d\"")]);
+        assert_eq!(configured(beside_dockers.path(), None), None);
+        assert_eq!(
+            configured(root(&[(k3s, "conf_dir = \"/k3s/net.d\"")]).path(), None).unwrap().conf_dir,
+            "/k3s/net.d"
+        );
+    }
+
+    #[test]
+    fn what_crio_tells_of_its_configuration_has_its_directories() {
+        let told = "[crio]\n  [crio.network]\n    cni_default_network = \"\"\n    network_dir = \"/etc/cni/net.d/\"\n    plugin_dirs = [\"/opt/cni/bin/\", \"/usr/libexec/cni\"]\n";
+        let (conf_dir, bin_dirs) = said_by_crio(told).unwrap();
+        assert_eq!(
+            (conf_dir.as_str(), bin_dirs.join(",").as_str()),
+            ("/etc/cni/net.d/", "/opt/cni/bin/,/usr/libexec/cni")
+        );
+        assert_eq!(said_by_crio("<html>"), None);
     }
 }

@@ -14,11 +14,17 @@ use tonic_prost::ProstCodec;
 /// No answer is longer: it has the whole configuration of the runtime in it.
 const LARGEST: usize = 8 << 20;
 
-/// Why a runtime did not say.
+/// Why a runtime did not say. A runtime that answers with an error names itself: it is there, and refuses.
 #[derive(Debug, thiserror::Error)]
 pub enum CriError {
     #[error("{} is no path of a socket that can be asked", .socket.display())]
     Path { socket: PathBuf },
+    #[error("there is no socket at {}", .socket.display())]
+    Missing { socket: PathBuf },
+    #[error("{} may not be used by this process", .socket.display())]
+    Denied { socket: PathBuf },
+    #[error("{} cannot be asked: {source}", .socket.display())]
+    Local { socket: PathBuf, source: std::io::Error },
     #[error("nobody can be reached at {}: {problem}", .socket.display())]
     Unreachable { socket: PathBuf, problem: String },
     #[error("the runtime at {} did not answer within {} ms", .socket.display(), .limit.as_millis())]
@@ -71,7 +77,7 @@ struct Condition {
 }
 
 /// Asks, within the limit. Must be called within a tokio runtime.
-pub async fn ask(socket: &Path, limit: Duration) -> Result<RuntimeView, CriError> {
+pub(super) async fn ask(socket: &Path, limit: Duration) -> Result<RuntimeView, CriError> {
     let late = || CriError::Timeout { socket: socket.to_owned(), limit };
     tokio::time::timeout(limit, ask_now(socket)).await.unwrap_or_else(|_| Err(late()))
 }
@@ -117,8 +123,8 @@ fn view(name: String, socket: &Path, answer: &StatusResponse) -> RuntimeView {
     let (cni, config) = (info("cniconfig"), info("config"));
     let configured = &config["cni"];
     let first_text = |values: [&Value; 2]| values.into_iter().find_map(Value::as_str).unwrap_or_default().to_owned();
-    let mut conditions = answer.status.iter().flat_map(|status| &status.conditions);
-    let not_ready = conditions.find(|condition| condition.kind == "NetworkReady" && !condition.status);
+    let conditions = || answer.status.iter().flat_map(|status| &status.conditions);
+    let unmet = |kind: &str| conditions().find(|condition| condition.kind == kind && !condition.status).map(why);
     let loaded = answer.info.get("lastCNILoadStatus").map(String::as_str);
     RuntimeView {
         name,
@@ -129,10 +135,17 @@ fn view(name: String, socket: &Path, answer: &StatusResponse) -> RuntimeView {
             .map(texts)
             .find(|texts| !texts.is_empty())
             .unwrap_or_default(),
-        not_ready: not_ready.map(|condition| condition.message.clone()),
+        broken: unmet("RuntimeReady"),
+        not_ready: unmet("NetworkReady"),
         load_error: loaded.filter(|status| *status != "OK").map(str::to_owned),
         networks: cni["Networks"].as_array().map(|networks| networks.iter().filter_map(network).collect()),
     }
+}
+
+/// Its reason is one word, its message a sentence; runtimes leave out either.
+fn why(Condition { reason, message, .. }: &Condition) -> String {
+    let said = if message.is_empty() { reason } else { message };
+    if said.is_empty() { "it does not say why".to_owned() } else { said.clone() }
 }
 
 fn texts(value: &Value) -> Vec<String> {
@@ -179,6 +192,21 @@ mod tests {
         assert_eq!(seen.not_ready.as_deref(), Some("no network"));
         assert_eq!(seen.load_error.as_deref(), Some("cni config load failed: x"));
         assert_eq!(seen.networks, None);
+    }
+
+    #[test]
+    fn a_runtime_that_is_not_ready_says_why_as_far_as_it_does() {
+        let unmet = |reason: &str, message: &str| {
+            let kind = "RuntimeReady".to_owned();
+            let condition = Condition { kind, status: false, reason: reason.into(), message: message.into() };
+            let answer = StatusResponse {
+                status: Some(RuntimeStatus { conditions: vec![condition] }),
+                ..StatusResponse::default()
+            };
+            view("c".into(), Path::new("/s"), &answer).broken.unwrap()
+        };
+        assert_eq!(unmet("Shim", "the shim is gone"), "the shim is gone");
+        assert_eq!((unmet("Shim", ""), unmet("", "")), ("Shim".into(), "it does not say why".into()));
     }
 
     #[test]

@@ -2,17 +2,19 @@
 //! what came of the last time that it did. Asked over its CRI socket, as the kubelet does; else read from the files of
 //! its configuration.
 
+mod asked;
 mod config_file;
 mod cri;
 mod rooted;
 mod sockets;
 
+pub use asked::ask_all;
 pub use config_file::configured;
-pub use cri::{CriError, ask};
+pub use cri::CriError;
 pub use rooted::identity_below;
-pub use sockets::{KNOWN, known_sockets};
+pub use sockets::{DOCKER, KNOWN, known_sockets, looks_like_a_node};
 
-/// What a runtime says of its network.
+/// What a runtime says of itself and of its network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RuntimeView {
     /// `containerd` or `cri-o`, with its version where that is known.
@@ -23,6 +25,8 @@ pub struct RuntimeView {
     pub conf_dir: String,
     /// The directories of plugins, as the runtime sees them.
     pub bin_dirs: Vec<String>,
+    /// Why it could not start any container now, if that is so.
+    pub broken: Option<String>,
     /// Why no pod's network could be set up now, if that is so.
     pub not_ready: Option<String>,
     /// What went wrong when it read the configuration last.
