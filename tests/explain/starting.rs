@@ -150,7 +150,7 @@ fn a_pod_that_was_ready_before_the_agent_came_is_not_told_as_if_it_started_still
     assert!(timeline.iter().all(|entry| entry["outcome"] == "ok"), "{timeline:#?}");
     assert!(!entries(&said, "pod.schedule").is_empty() && entries(&said, "pod.startup").is_empty(), "{timeline:#?}");
     let note = text(&said["notes"][0]);
-    assert!(note.starts_with("the pod was ready before this agent knew it, and is not ready since"), "{note}");
+    assert!(note.starts_with("the pod was ready before and is not now"), "{note}");
 
     // It is ready again; nobody says whether it was for the first time.
     world.api.put(&ready(pod, 30));

@@ -5,7 +5,6 @@ use super::moments::{at, entry};
 use super::spans::{Told, attribute, failure, flag, number, text};
 use super::subject::Subject;
 use crate::domain::pod::PodFacts;
-use crate::domain::pod_status::ConditionKind;
 use crate::domain::startup::{self, Outcome, Part, startup, was_ready};
 use crate::domain::step::ErrorType;
 use crate::telemetry::event;
@@ -146,10 +145,7 @@ pub fn clocks(subject: &Subject, told: &Told, now_ns: u64) -> Option<String> {
 
 /// What is to be known of a start that nobody told.
 pub fn note(subject: &Subject, told: &Told) -> Option<String> {
-    let facts = subject.facts.as_ref().filter(|facts| was_ready(facts) && told_root(told).is_none())?;
-    let since = facts.status.life.condition(ConditionKind::Ready)?.since_ns?;
-    Some(format!(
-        "the pod was ready before this agent knew it, and is not ready since {}: when it became ready for the first time is not known",
-        at(since)
-    ))
+    let unseen = |facts: &PodFacts| Outcome::of(facts).is_none() && was_ready(facts) && told_root(told).is_none();
+    let note = "the pod was ready before and is not now; when it became ready first, nobody says";
+    subject.facts.as_ref().filter(|facts| unseen(facts)).map(|_| note.to_owned())
 }
