@@ -365,7 +365,7 @@ fn of_a_pod_that_was_ready_before_the_agent_came_no_start_is_made_up() {
     start(&mut world, &[PAGE]);
     let said = explained(&world);
     assert!(said["timeline"].as_array().unwrap().iter().all(|entry| entry["what"] != "pod.startup"), "{said}");
-    let begins = "the pod was ready before this agent knew it";
+    let begins = "the pod was ready before and is not now";
     let notes: Vec<&str> = said["notes"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     assert!(notes.iter().any(|note| note.starts_with(begins)), "{said}");
     world.api.remove(&leaving);
