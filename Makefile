@@ -57,7 +57,7 @@ bench-doctor: have-cargo prerequisites ## Prints what doctor takes on a node and
 
 .PHONY: screenshots
 screenshots: have-cargo prerequisites ## Takes the README's pictures of the agent's page anew, in a real browser
-	SCREENSHOTS=$(CURDIR)/tests/page/screenshots cargo test --locked --test page -- pictures::screenshots
+	SCREENSHOTS=$(CURDIR)/tests/page/screenshots cargo test --release --locked --test page -- pictures::screenshots
 
 .PHONY: prerequisites
 prerequisites:

@@ -5,6 +5,7 @@ pub mod advice;
 pub mod annotation;
 mod annotation_value;
 pub mod api_access;
+pub mod check;
 pub mod cidr;
 pub mod cluster_findings;
 pub mod cni_files;
