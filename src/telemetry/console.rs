@@ -7,6 +7,7 @@ use super::resource::Origin;
 use super::story::text_attribute;
 use super::timestamp::Timestamp;
 use crate::domain::pod::PodRef;
+use crate::domain::unseen::misleads;
 use nix::poll::{PollFd, PollFlags, poll};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, any_value::Value};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
@@ -203,7 +204,7 @@ fn push_on_one_line(line: &mut String, text: &str) {
             '\n' => line.push_str("\\n"),
             '\t' => line.push_str("\\t"),
             '\r' => line.push_str("\\r"),
-            c if c.is_control() => line.extend(c.escape_default()),
+            c if misleads(c) => line.extend(c.escape_default()),
             c => line.push(c),
         }
     }

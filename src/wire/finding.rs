@@ -3,6 +3,7 @@
 
 use crate::domain::cluster_findings::ClusterReport;
 use crate::domain::finding::{Finding, Report, Status, worst};
+use crate::domain::unseen::misleads;
 use crate::domain::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -174,8 +175,7 @@ pub fn on_one_line(text: &str) -> String {
     for c in text.chars().take(LONGEST) {
         match c {
             '\n' | '\r' | '\t' => line.push(' '),
-            // Also what changes the direction of what follows.
-            c if c.is_control() || is_direction(c) => line.extend(c.escape_default()),
+            c if misleads(c) => line.extend(c.escape_default()),
             c => line.push(c),
         }
     }
@@ -183,10 +183,6 @@ pub fn on_one_line(text: &str) -> String {
         line.push('…');
     }
     line
-}
-
-fn is_direction(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

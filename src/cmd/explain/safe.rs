@@ -1,6 +1,7 @@
 //! What others wrote, on its way to a terminal: no control characters, and nothing that turns a line
 //! around. Pods' names, annotations and messages are anybody's.
 
+use crate::domain::unseen::misleads;
 use serde_json::Value;
 
 /// Every text in a value on one line, without what a terminal would obey.
@@ -19,7 +20,7 @@ pub fn line(text: &str) -> String {
     for c in text.chars() {
         match c {
             '\t' | '\n' | '\r' => safe.push(' '),
-            c if is_unsafe(c) => safe.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
+            c if misleads(c) => safe.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
             c => safe.push(c),
         }
     }
@@ -34,7 +35,7 @@ pub fn json(value: &Value) -> Result<String, serde_json::Error> {
     for c in text.chars() {
         match c {
             '\n' => safe.push('\n'),
-            c if is_unsafe(c) => {
+            c if misleads(c) => {
                 c.encode_utf16(&mut units).iter().for_each(|unit| safe.push_str(&format!("\\u{unit:04x}")))
             }
             c => safe.push(c),
@@ -42,12 +43,6 @@ pub fn json(value: &Value) -> Result<String, serde_json::Error> {
     }
     safe.push('\n');
     Ok(safe)
-}
-
-/// Control characters, marks of direction, separators of lines, and what is there and cannot be seen.
-fn is_unsafe(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -62,14 +57,14 @@ mod tests {
         assert_eq!(line(HOSTILE), "a\\u{1b}[31mb\\u{9b}2J\\u{202e}c\\u{7f} d\\u{e0041}é");
         let mut value = json!({"a": [HOSTILE], "b": 1, "c": null});
         all(&mut value);
-        assert!(!value.to_string().contains(is_unsafe), "{value}");
+        assert!(!value.to_string().contains(misleads), "{value}");
     }
 
     #[test]
     fn json_means_the_same_when_it_is_safe() {
         let value = json!({"text": HOSTILE});
         let text = json(&value).unwrap();
-        assert!(!text.chars().any(|c| is_unsafe(c) && c != '\n'), "{text:?}");
+        assert!(!text.chars().any(|c| misleads(c) && c != '\n'), "{text:?}");
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
     }
 }

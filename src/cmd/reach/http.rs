@@ -1,5 +1,6 @@
 //! One GET on a connection that is there, by HTTP/1.1: the answer is bounded.
 
+use crate::domain::unseen::misleads;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, header};
 use hyper::client::conn::http1;
@@ -80,7 +81,7 @@ pub fn encoded(text: &str) -> String {
 pub(super) fn line(text: &str) -> String {
     const SHOWN: usize = 300;
     let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    line.trim().chars().filter(|c| !c.is_control()).take(SHOWN).collect()
+    line.trim().chars().filter(|c| !misleads(*c)).take(SHOWN).collect()
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! Texts of others as they stand in a sentence of ours.
 
+use crate::domain::unseen::misleads;
+
 /// How much of a text is repeated, characters.
 const SHOWN: usize = 800;
 
 /// A text on one line: control characters become blanks, and so does what would turn the line around. What
 /// is too long loses its middle, because its end says what went wrong.
 pub fn one_line(text: &str) -> String {
-    let line: String = text.trim().chars().map(|c| if is_unfit(c) { ' ' } else { c }).collect();
+    let line: String = text.trim().chars().map(|c| if misleads(c) { ' ' } else { c }).collect();
     let count = line.chars().count();
     if count <= SHOWN {
         return line;
@@ -19,12 +21,7 @@ pub fn one_line(text: &str) -> String {
 
 /// The name of a container, as far as it can be one.
 pub fn name(text: &str) -> String {
-    text.chars().filter(|c| !is_unfit(*c)).take(63).collect()
-}
-
-fn is_unfit(c: char) -> bool {
-    // Marks of direction, and separators of lines.
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    text.chars().filter(|c| !misleads(*c)).take(63).collect()
 }
 
 /// A number of seconds, for people.

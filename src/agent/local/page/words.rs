@@ -1,5 +1,6 @@
 //! How the page writes what it shows: texts of others, times, durations and numbers.
 
+use crate::domain::unseen::misleads;
 use crate::telemetry::timestamp::Timestamp;
 
 /// The longest text of others on the page, in characters, where nothing else is said.
@@ -8,18 +9,12 @@ pub(super) const TEXT: usize = 1_000;
 /// A text of somebody else, as it may be shown: bounded, and without characters that move or hide other ones. (What is
 /// markup in it is escaped where it is written.)
 pub(super) fn shown(text: &str, most: usize) -> String {
-    let mut shown: String = text.chars().take(most).map(|c| if deceives(c) { '\u{fffd}' } else { c }).collect();
+    let mut shown: String =
+        text.chars().take(most).map(|c| if misleads(c) && c != '\n' { '\u{fffd}' } else { c }).collect();
     if text.chars().nth(most).is_some() {
         shown.push('…');
     }
     shown
-}
-
-/// Whether a character is invisible or changes the order of others: controls, bidirectional formatting, zero width.
-fn deceives(c: char) -> bool {
-    let invisible = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
-    invisible || (c.is_control() && c != '\n')
 }
 
 /// A duration in the unit that suits it, with up to three digits that matter. A number and its unit stay on one line.
