@@ -124,8 +124,8 @@ impl Told {
     ///   ~ LINK …
     /// ```
     ///
-    /// A span whose parent is not there must be `root`, or a child of it. All must have the same identity,
-    /// which is given back.
+    /// A span whose parent is not there must be `root`, or a child of it; an empty `root` is no parent at all. All
+    /// must have the same identity, which is given back.
     pub fn tree(&self, trace: &str, root: &str) -> (String, Vec<String>) {
         let mut spans: Vec<&(String, Span)> =
             self.spans.iter().filter(|(_, span)| hex(&span.trace_id) == trace).collect();
@@ -135,8 +135,9 @@ impl Told {
         let mut out = String::new();
         for (scope, span) in &spans {
             if !known.contains(span.parent_span_id.as_slice()) {
-                let above = if span.parent_span_id.is_empty() { &span.span_id } else { &span.parent_span_id };
-                assert_eq!(hex(above), root, "{} is the root or stands below it", span.name);
+                let parent = hex(&span.parent_span_id);
+                let fits = parent == root || (parent.is_empty() && hex(&span.span_id) == root);
+                assert!(fits, "{} is not {root:?}, nor below it", span.name);
                 self.write_span(&mut out, &spans, (scope, span), 0);
             }
         }
