@@ -171,12 +171,13 @@ pub fn a_token_that_has_expired_or_soon_will_is_found() -> Seen {
 }
 
 pub fn a_token_that_is_refused_and_an_account_that_may_not_are_told_apart() -> Seen {
-    let scene = Scene::new();
+    let mut scene = Scene::new();
     scene.runtime.api.fail("get", Some(Fault::Status(401)));
     scene.doctor(&[]).only("kubeconfig.accepted", "problem", "does not accept the token");
     scene.runtime.api.fail("get", Some(Fault::Status(403)));
     scene.doctor(&[]).only("kubeconfig.accepted", "problem", "does not let the plugin's account get pods");
     scene.runtime.api.fail("get", Some(Fault::Silence));
+    scene.hangs.push("kubeconfig.accepted");
     scene.doctor(&[]).only("kubeconfig.accepted", "problem", "cannot be asked")
 }
 

@@ -44,7 +44,7 @@ fn in_pod(scene: &Scene, arguments: &[&str]) -> Findings {
     ] {
         command.arg(format!("{name}={value}"));
     }
-    Findings::of_command(command.args(["/istio-cni-otel", "doctor", "--output", "json"]).args(arguments))
+    scene.in_time(command.args(["/istio-cni-otel", "doctor", "--output", "json"]).args(arguments))
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn without_the_right_to_list_nodes_the_agents_are_asked_regardless() {
     cluster.add_fine("node-a");
     for fault in [Fault::Status(403), Fault::Status(401), Fault::Garbage, Fault::Silence] {
         cluster.scene.runtime.api.fail("nodes.list", Some(fault));
-        let findings = cluster.doctor(&["--timeout", "4"]);
+        let findings = cluster.doctor(&["--timeout", "20"]);
         findings.fine();
         let agents = findings.of("cluster.agents");
         assert_eq!(agents["status"], "unknown", "{findings:#?}");
