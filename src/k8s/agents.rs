@@ -184,6 +184,11 @@ impl From<Pod> for AgentPod {
     }
 }
 
+/// Whom to ask of a node: one that is about to end, or has ended, knows nothing any more, and one that is ready knows most.
+pub fn to_ask<'a>(agents: impl IntoIterator<Item = &'a AgentPod>) -> Option<&'a AgentPod> {
+    agents.into_iter().filter(|agent| agent.runs).min_by_key(|agent| !agent.ready)
+}
+
 /// The port of an address; none where there is no page, or at a port that is not known.
 fn port(address: &str) -> Option<u16> {
     address.trim().rsplit(':').next().and_then(|port| port.parse().ok()).filter(|port| *port != 0)

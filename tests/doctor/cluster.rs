@@ -221,6 +221,39 @@ fn one_pod_is_asked_of_its_nodes_agent_with_the_clusters_events() {
 }
 
 #[test]
+fn of_two_agents_of_a_node_the_one_that_runs_is_asked() {
+    let mut cluster = Cluster::simulated();
+    let known = json!([{"check": "pod.known", "status": "ok", "what": "the agent knows the pod"}]);
+    cluster.add(["node-a".to_owned()].into_iter(), &report(env!("CARGO_PKG_VERSION"), "", &known));
+    let api = &cluster.scene.runtime.api;
+    let mut web = crate::node::pod(1);
+    web["spec"]["nodeName"] = json!("node-a");
+    api.put(&web);
+    let doctor = || cluster.doctor(&["--pod", "shop/web-1"]);
+    // By its name it comes first.
+    let mut other = agent_on("node-a");
+    other["metadata"]["name"] = json!("istio-cni-a");
+    other["metadata"]["uid"] = json!("a-first");
+    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+    for (key, value) in [("phase", json!("Failed")), ("phase", json!("Running"))] {
+        other["status"][key] = value;
+        if other["status"]["phase"] == "Running" {
+            other["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        }
+        api.put(&other);
+        api.forward(&other, nobody);
+        doctor().fine();
+    }
+    // Where none runs, that is said.
+    let mut ended = agent_on("node-a");
+    ended["status"]["phase"] = json!("Failed");
+    api.put(&ended);
+    let findings = doctor();
+    assert_eq!(findings.wrong(), ["agent.answers: problem"], "{findings:#?}");
+    assert!(findings.of("agent.answers").to_string().contains("pod istio-system/istio-cni-a does not run"));
+}
+
+#[test]
 fn who_may_not_ask_agents_is_told_so_and_not_that_they_are_dead() {
     let cluster = Cluster::new();
     cluster.scene.runtime.api.fail("portforward.get", Some(Fault::Status(403)));

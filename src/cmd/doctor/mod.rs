@@ -16,7 +16,7 @@ use super::cli::{fail, wrong_use};
 use super::reach::{Reach, encoded};
 use crate::domain::finding::{Check, Report, Status};
 use crate::domain::verdict::Verdict;
-use crate::k8s::agents::AgentPod;
+use crate::k8s::agents::{AgentPod, to_ask};
 use crate::wire::finding::on_one_line;
 use ask::Asking;
 use bundle::{Bundle, Question};
@@ -117,7 +117,8 @@ async fn of_all_nodes(args: &DoctorArgs, asking: &Asking<'_>) -> Result<Verdict,
         let wrong = |node: &&Report| node.worst().is_finding() && !node.version.is_empty();
         let nodes: Vec<&str> =
             report.nodes.iter().filter(wrong).map(|node| node.node.as_str()).take(ASKED_MORE).collect();
-        let agents: Vec<&AgentPod> = agents.iter().filter(|agent| nodes.contains(&agent.node.as_str())).collect();
+        let on = |node: &str| to_ask(agents.iter().filter(|agent| agent.node == node));
+        let agents: Vec<&AgentPod> = nodes.iter().filter_map(|node| on(node)).collect();
         // Also the bundle has its time, and no more.
         let asking = Asking::new(asking.reach, asking.api, args.limit());
         bundle.ask(&asking, &agents, &bundle::questions(None)).await;

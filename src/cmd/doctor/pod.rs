@@ -10,7 +10,7 @@ use crate::domain::failure::Classify;
 use crate::domain::finding::{Check, Finding, Report};
 use crate::domain::pod::PodFacts;
 use crate::domain::step::ErrorType;
-use crate::k8s::agents::AgentPod;
+use crate::k8s::agents::{AgentPod, to_ask};
 use crate::k8s::error::ApiError;
 
 /// What is known of one pod; also the pod of its node's agent.
@@ -36,31 +36,46 @@ pub async fn look(asking: &Asking<'_>, namespace: &str, name: &str) -> Result<(R
         let next = "see why it is not scheduled: kubectl describe pod says so";
         report.findings.push(Finding::warning(Check::PodKnown, what, next).with(format!("uid {}", place.uid)));
     } else {
-        agent = agents(asking, Some(&place.node)).await?.into_iter().next();
-        report.merge(of_agent(asking, agent.as_ref(), &place.node, &format!("{namespace}/{name}")).await?);
+        let agents = agents(asking, Some(&place.node)).await?;
+        agent = to_ask(&agents).cloned();
+        report.merge(match &agent {
+            Some(agent) => of_agent(asking, agent, &format!("{namespace}/{name}")).await?,
+            None => Report { findings: vec![nobody(&place.node, &agents)], ..report.clone() },
+        });
     }
     let pod = PodFacts { namespace: namespace.into(), name: name.into(), uid: place.uid, ..PodFacts::default() };
     report.findings.push(events(asking, &pod).await);
     Ok((report, agent))
 }
 
-async fn of_agent(asking: &Asking<'_>, agent: Option<&AgentPod>, node: &str, pod: &str) -> Result<Report, CouldNot> {
+const NEXT: &str = "run doctor without --pod to see what is wrong on the node";
+
+async fn of_agent(asking: &Asking<'_>, agent: &AgentPod, pod: &str) -> Result<Report, CouldNot> {
     const CHECK: Check = Check::AgentAnswers;
-    let what = format!("the agent of node {node} does not say what it knows of the pod");
-    let next = "run doctor without --pod to see what is wrong on the node";
-    let asked = match agent {
-        None => Err(Silence::Broken(format!("node {node} has no agent"))),
-        Some(agent) => asking.report(agent, &format!("{PATH}?pod={}", encoded(pod))).await,
-    };
-    let finding = match asked {
+    let what = says_nothing(&agent.node);
+    let finding = match asking.report(agent, &format!("{PATH}?pod={}", encoded(pod))).await {
         Ok(report) => return Ok(report),
         Err(Silence::Forbidden(problem)) => {
             return Err(CouldNot(format!("the agent may not be asked: {problem}")));
         }
         Err(Silence::Deaf { problem, next }) => Finding::unknown(CHECK, what, next).with(problem),
-        Err(Silence::Broken(problem)) => Finding::problem(CHECK, what, next).with(problem),
+        Err(Silence::Broken(problem)) => Finding::problem(CHECK, what, NEXT).with(problem),
     };
-    Ok(Report { node: node.to_owned(), findings: vec![finding], ..Report::default() })
+    Ok(Report { node: agent.node.clone(), findings: vec![finding], ..Report::default() })
+}
+
+/// None of the node's agents runs, if it has any.
+fn nobody(node: &str, agents: &[AgentPod]) -> Finding {
+    let ended = agents.iter().map(|agent| format!("pod {}/{} does not run", agent.namespace, agent.name));
+    let mut seen: Vec<String> = ended.collect();
+    if seen.is_empty() {
+        seen.push(format!("node {node} has no agent"));
+    }
+    Finding::problem(Check::AgentAnswers, says_nothing(node), NEXT).with_some(&seen)
+}
+
+fn says_nothing(node: &str) -> String {
+    format!("the agent of node {node} does not say what it knows of the pod")
 }
 
 /// The warnings among the Events on the pod.

@@ -3,7 +3,7 @@
 
 use super::args::Wanted;
 use crate::cmd::reach::{Answer, Reach, ReachError, encoded};
-use crate::k8s::agents::AgentPod;
+use crate::k8s::agents::{AgentPod, to_ask};
 use crate::k8s::client::ApiClient;
 use crate::k8s::error::ApiError;
 use crate::wire::explain::{Explanation, Other, decode, decode_refusal};
@@ -129,7 +129,7 @@ async fn at_node(
     node: &str,
     path: &str,
 ) -> Result<Found, NotFound> {
-    let Some(agent) = agents.iter().find(|agent| agent.runs) else {
+    let Some(agent) = to_ask(agents) else {
         return Err(NotFound::Unasked(format!(
             "no agent runs on node {node}: look at kubectl get pods -A -l k8s-app=istio-cni-node -o wide, or say with --agent-selector and --agent-namespace which pods are agents"
         )));
