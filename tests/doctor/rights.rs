@@ -19,6 +19,7 @@ fn a_list_of_agents_that_cannot_be_had_ends_it_with_the_right_that_is_missing() 
         let findings = cluster.doctor(&["--timeout", "2"]);
         assert_eq!(findings.status, 2, "{findings:#?}");
         assert!(findings.stderr.contains("the agents' pods cannot be listed: "), "{findings:#?}");
+        assert!(findings.stderr.contains("; see istio-cni-otel runbook api-server"), "{findings:#?}");
         assert!(findings.stderr.contains(words) && findings.stderr.lines().count() == 1, "{findings:#?}");
         assert_eq!(findings.report["exit"]["status"], 2);
         assert!(findings.report["exit"]["reason"].as_str().unwrap().contains(words), "{findings:#?}");

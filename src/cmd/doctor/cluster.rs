@@ -35,7 +35,7 @@ pub async fn look(asking: &Asking<'_>) -> Result<(ClusterReport, Vec<AgentPod>),
     });
     let answers = asking.all(&agents).await;
     if let Some(problem) = answers.forbidden {
-        return Err(CouldNot(format!("no agent may be asked: {problem}")));
+        return Err(CouldNot::of_api(&format!("no agent may be asked: {problem}")));
     }
     (report.nodes, report.not_asked) = (answers.reports, answers.not_asked);
     let architectures: BTreeMap<String, String> =
@@ -49,7 +49,7 @@ pub async fn agents(asking: &Asking<'_>, node: Option<&str>) -> Result<Vec<Agent
     let right = Right::of("list", "pods").within(asking.reach.namespace());
     let asked = tokio::time::timeout_at(asking.deadline, asking.reach.agents(asking.api, node)).await;
     let asked = asked.unwrap_or(Err(ApiError::Timeout { limit: asking.limit }));
-    asked.map_err(|error| CouldNot(format!("the agents' pods cannot be listed: {}", right.problem(&error))))
+    asked.map_err(|error| CouldNot::of_api(&format!("the agents' pods cannot be listed: {}", right.problem(&error))))
 }
 
 async fn nodes(asking: &Asking<'_>) -> Result<Vec<NodeFacts>, String> {

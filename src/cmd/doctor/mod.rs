@@ -34,6 +34,13 @@ type PodName<'a> = (&'a str, &'a str);
 #[derive(Debug)]
 pub struct CouldNot(String);
 
+impl CouldNot {
+    /// The API server gives no usable answer, for which there is a runbook.
+    fn of_api(why: &str) -> CouldNot {
+        CouldNot(format!("{why}; see istio-cni-otel runbook {}", Check::ClusterApi.runbook()))
+    }
+}
+
 /// Looks, and prints what was found.
 pub fn run(args: &DoctorArgs) -> ExitCode {
     let pod = match args.pod() {
@@ -83,7 +90,7 @@ fn of_cluster(args: &DoctorArgs, pod: Option<PodName<'_>>) -> Result<Verdict, Co
     let runtime = runtime.map_err(|error| CouldNot(format!("nobody can be asked: {error}")))?;
     let reach = Reach::new(&args.reach, &|key| std::env::var(key).ok());
     let looked = runtime.block_on(async {
-        let api = reach.api().map_err(CouldNot).map_err(|why| without_bundle(args, why))?;
+        let api = reach.api().map_err(|why| CouldNot::of_api(&why)).map_err(|why| without_bundle(args, why))?;
         let asking = Asking::new(&reach, api, args.limit());
         match pod {
             Some(pod) => of_clusters_pod(args, &asking, pod).await,

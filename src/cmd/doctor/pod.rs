@@ -26,7 +26,10 @@ pub async fn look(asking: &Asking<'_>, namespace: &str, name: &str) -> Result<(R
         }
         Err(error) => {
             let right = Right::of("get", "pods").within(Some(namespace));
-            return Err(CouldNot(format!("pod {namespace}/{name} cannot be asked for: {}", right.problem(&error))));
+            return Err(CouldNot::of_api(&format!(
+                "pod {namespace}/{name} cannot be asked for: {}",
+                right.problem(&error)
+            )));
         }
     };
     let mut report = Report { node: place.node.clone(), ..Report::default() };
@@ -56,7 +59,7 @@ async fn of_agent(asking: &Asking<'_>, agent: &AgentPod, pod: &str) -> Result<Re
     let finding = match asking.report(agent, &format!("{PATH}?pod={}", encoded(pod))).await {
         Ok(report) => return Ok(report),
         Err(Silence::Forbidden(problem)) => {
-            return Err(CouldNot(format!("the agent may not be asked: {problem}")));
+            return Err(CouldNot::of_api(&format!("the agent may not be asked: {problem}")));
         }
         Err(Silence::Deaf { problem, next }) => Finding::unknown(CHECK, what, next).with(problem),
         Err(Silence::Broken(problem)) => Finding::problem(CHECK, what, NEXT).with(problem),
