@@ -34,6 +34,22 @@ pub fn replace(path: &Path, content: &[u8], permissions: &Permissions) -> Result
     replace_if(path, content, permissions, || true)
 }
 
+/// As [`replace`], for a place in a directory of everybody's, such as `/tmp`: a link there may be somebody's trap, and is
+/// refused; one that comes later is itself replaced, and never followed.
+pub fn replace_no_link(path: &Path, content: &[u8], permissions: &Permissions) -> Result<(), FileError> {
+    let failed = |source| FileError::new(path, Action::Write, source);
+    let what = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(failed(error)),
+        Ok(found) if found.file_type().is_symlink() => Some("a link"),
+        Ok(found) => other_than_file(&found),
+    };
+    match what {
+        Some(what) => Err(FileError::NoFile { path: path.to_owned(), action: Action::Write, what }),
+        None => put_at(path, permissions, |file| file.write_all(content), || true),
+    }
+}
+
 /// As [`replace`], with the content that `write` puts into the file; it may be asked to do so again.
 pub fn replace_with(
     path: &Path,
@@ -59,22 +75,30 @@ fn put(
     write: impl Fn(&mut File) -> io::Result<()>,
     unchanged: impl Fn() -> bool,
 ) -> Result<(), FileError> {
-    let place = place_of(path)?;
-    let failed = |source| FileError::new(&place, Action::Write, source);
-    sweep(directory_of(&place));
+    put_at(&place_of(path)?, permissions, write, unchanged)
+}
+
+fn put_at(
+    place: &Path,
+    permissions: &Permissions,
+    write: impl Fn(&mut File) -> io::Result<()>,
+    unchanged: impl Fn() -> bool,
+) -> Result<(), FileError> {
+    let failed = |source| FileError::new(place, Action::Write, source);
+    sweep(directory_of(place));
     for attempt in 1.. {
-        let written = Temporary::beside(&place).and_then(|temporary| temporary.fill(&write, permissions));
+        let written = Temporary::beside(place).and_then(|temporary| temporary.fill(&write, permissions));
         let temporary = written.map_err(failed)?;
         if !unchanged() {
-            return Err(FileError::Changed { path: place.clone(), action: Action::Write });
+            return Err(FileError::Changed { path: place.to_owned(), action: Action::Write });
         }
-        match temporary.take_place(&place) {
+        match temporary.take_place(place) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < ATTEMPTS => {}
             Err(error) => return Err(failed(error)),
             Ok(()) => break,
         }
     }
-    sync_directory(&place).map_err(failed)
+    sync_directory(place).map_err(failed)
 }
 
 /// Whether a path is that of a file on its way to its place.

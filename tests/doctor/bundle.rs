@@ -2,6 +2,7 @@
 
 use crate::scene::Scene;
 use crate::support::runtime_node::LIST;
+use istio_cni_otel::host::atomic_file::{Permissions, replace_no_link};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,6 +14,9 @@ use std::process::Command;
 
 /// What is planted wherever a secret could be.
 const PLANTED: &str = "PLANTED-SECRET";
+
+/// A trace that failed.
+const TRACE: &str = "0123456789abcdef0123456789abcdef";
 
 /// The bundle's files, as everybody else's tar unpacks them.
 pub fn unpacked(bundle: &Path) -> BTreeMap<String, String> {
@@ -78,6 +82,7 @@ fn a_bundle_has_what_a_report_needs_and_no_secret() {
     assert!(files["settings.txt"].contains("CNI_AGENT_RUN_DIR="));
     assert!(files["metrics.txt"].contains("istio_cni_build_info"));
     assert!(files["report.txt"].contains("network.place"));
+    assert!(files["traces.json"].starts_with('{') && files["traces.json"].contains("\"traces\""), "{files:#?}");
 }
 
 /// All kinds of secrets in a few lines.
@@ -96,21 +101,24 @@ fn planted_lines() -> String {
 }
 
 /// What an agent answers whose texts are full of secrets, as JSON and as lines.
-fn planted_answers() -> [(&'static str, String); 4] {
+fn planted_answers() -> [(&'static str, String); 5] {
     let annotations = json!({"example.com/api-token": PLANTED, "kubectl.kubernetes.io/last-applied-configuration":
         json!({"env": [{"name": "API_KEY", "value": PLANTED}]}).to_string()});
     let evidence: Vec<String> = planted_lines().lines().map(str::to_owned).chain([annotations.to_string()]).collect();
     let finding = json!({"check": "agent.mood", "status": "problem", "what": format!("it said token={PLANTED}"),
         "evidence": evidence, "next": format!("curl -H 'Authorization: Bearer {PLANTED}'"), "runbook": "x"});
     let report = json!({"node": "node-a", "version": "0.1.0", "findings": [finding]});
-    let traces = json!({"traces": [{"name": "pod.startup", "error": planted_lines(), "annotations": annotations,
+    let traces = json!({"traces": [{"traceId": TRACE, "errorType": "x", "message": planted_lines()},
+        {"traceId": "../../etc/passwd", "errorType": "x"}, {"traceId": "11".repeat(16)}]});
+    let trace = json!({"resourceSpans": [{"traceId": TRACE, "error": planted_lines(), "annotations": annotations,
         "attributes": [{"key": "http.request.header.authorization", "value": {"stringValue": PLANTED}}]}]});
     let metrics = format!("# HELP x {}\nx{{token=\"{PLANTED}\"}} 1\n", planted_lines().replace('\n', " "));
     [
         ("/api/v1/doctor", report.to_string()),
         ("/api/v1/settings", planted_lines()),
         ("/api/v1/metrics", metrics),
-        ("/api/v1/traces", traces.to_string()),
+        ("/api/v1/traces?most=1000", traces.to_string()),
+        ("/api/v1/traces/0123456789abcdef0123456789abcdef", trace.to_string()),
     ]
 }
 
@@ -121,7 +129,7 @@ fn what_an_agent_repeats_of_others_secrets_is_not_in_the_bundle() {
     let _ = fs::remove_file(&socket);
     let listener = UnixListener::bind(&socket).unwrap();
     let server = std::thread::spawn(move || {
-        for _ in 0..4 {
+        for _ in 0..5 {
             let (mut stream, _) = listener.accept().unwrap();
             let mut asked = [0; 1024];
             let length = stream.read(&mut asked).unwrap();
@@ -140,13 +148,15 @@ fn what_an_agent_repeats_of_others_secrets_is_not_in_the_bundle() {
     server.join().unwrap();
     assert!(findings.report.to_string().contains(PLANTED), "the secrets were there: {findings:#?}");
     let files = unpacked(&path);
-    assert_eq!(files.len(), 9, "{:?}", files.keys());
+    assert_eq!(files.len(), 10, "{:?}", files.keys());
     for (name, content) in &files {
         assert!(!content.contains(PLANTED), "{name} has a secret: {content}");
         assert!(!content.is_empty(), "{name} is empty");
     }
     let report: Value = serde_json::from_str(&files["report.json"]).unwrap();
     assert!(report.to_string().contains("agent.mood"), "{report}");
+    let trace = &files[&format!("traces/{TRACE}.json")];
+    assert!(trace.contains(TRACE) && trace.contains("stringValue"), "what is no credential is there: {trace}");
     assert!(files["plugin.log"].starts_with("first\n") && files["plugin.log"].ends_with("last\n"));
 }
 
@@ -164,4 +174,34 @@ fn a_bundle_of_a_node_with_a_dead_agent_has_what_there_is() {
     );
     assert!(files["missing.txt"].contains("metrics.txt: the agent does not answer"), "{}", files["missing.txt"]);
     assert_eq!(scene.doctor(&["--bundle", "/nowhere/bundle.tar.gz"]).status, 2);
+}
+
+#[test]
+fn a_bundle_that_cannot_be_written_hides_no_findings() {
+    let scene = Scene::installed();
+    let findings = scene.doctor(&["--bundle", "/proc/bundle.tar.gz"]);
+    assert_eq!(findings.wrong(), ["agent.answers: problem"], "it is one object: {findings:#?}");
+    assert_eq!((findings.status, findings.report["exit"]["status"].as_i64()), (2, Some(1)), "{findings:#?}");
+    let said = &findings.stderr;
+    assert!(said.contains("the bundle /proc/bundle.tar.gz cannot be written") && said.lines().count() == 1, "{said}");
+}
+
+#[test]
+fn a_bundle_follows_no_link_and_takes_no_device_away() {
+    let scene = Scene::installed();
+    let directory = tempfile::tempdir().unwrap();
+    let (link, victim) = (directory.path().join("bundle.tar.gz"), directory.path().join("victim"));
+    std::os::unix::fs::symlink(&victim, &link).unwrap();
+    for content in [None, Some("precious")] {
+        content.iter().for_each(|content| fs::write(&victim, content).unwrap());
+        let findings = scene.doctor(&["--bundle", link.to_str().unwrap()]);
+        assert_eq!(findings.status, 2, "{findings:#?}");
+        assert!(findings.stderr.contains("it is a link, which may be somebody else's"), "{findings:#?}");
+        assert_eq!(fs::read_to_string(&victim).ok().as_deref(), content);
+    }
+    // Also one that is there only when it is written.
+    let late = replace_no_link(&link, b"ours", &Permissions::Mode(0o600)).unwrap_err();
+    assert!(late.to_string().contains("it is a link"), "{late}");
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    assert!(scene.doctor(&["--bundle", "/dev/null"]).stderr.contains("it is no regular file"));
 }

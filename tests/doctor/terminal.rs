@@ -63,6 +63,12 @@ fn a_terminal_is_told_how_far_it_is_and_is_not_steered_by_others() {
     let json = at_terminal(&cluster.command(&["--output", "json"]));
     assert!(json.contains("asking the agents: 0 of 1"), "{json:?}");
     assert_harmless(&without_own_control(json));
+    // A bundle takes its own time.
+    let path = cluster.kubeconfig.path().join("bundle.tar.gz");
+    let bundle = at_terminal(&cluster.command(&["--bundle", path.to_str().unwrap()]));
+    for words in ["asking for the bundle: 0 of 3", "asking for the bundle: 3 of 3\r\u{1b}[K"] {
+        assert!(bundle.contains(words), "{bundle:?}");
+    }
     // The line is gone before an error is told.
     cluster.scene.runtime.api.fail("portforward.get", Some(Fault::Status(403)));
     let refused = at_terminal(&cluster.command(&[]));

@@ -81,11 +81,13 @@ fn what_agents_say_is_in_a_clusters_bundle_under_their_nodes_whole_names_and_wit
         "evidence": ["https://joe:PLANTED@!PLANTED@registry/"], "runbook": "x"}]);
     let report = crate::cluster::report("0.1.0", &cluster.plugin, &problem).to_string();
     let answer = |text: String| axum::routing::get(move || async move { text.clone() });
-    let traces = json!({"traces": [{"attributes": [{"key": "api-token", "value": "PLANTED"}]}]}).to_string();
+    let id = "0123456789abcdef0123456789abcdef";
+    let traces = json!({"traces": [{"traceId": id, "errorType": "x", "attributes": [{"key": "api-token", "value": "PLANTED"}]}]}).to_string();
     let routes = axum::Router::new()
         .route("/api/v1/doctor", answer(report))
         .route("/api/v1/metrics", answer("metric{token=\"PLANTED\"} 7\n".to_owned()))
-        .route("/api/v1/traces", answer(traces));
+        .route("/api/v1/traces", answer(traces))
+        .route("/api/v1/traces/{id}", answer(json!({"resourceSpans": [{"token": "PLANTED"}]}).to_string()));
     let stand_in = StandIn::with(routes);
     for node in [long.as_str(), "node-b"] {
         cluster.put(node, stand_in.address);
@@ -98,6 +100,7 @@ fn what_agents_say_is_in_a_clusters_bundle_under_their_nodes_whole_names_and_wit
     for node in [long.as_str(), "node-b"] {
         assert!(files[&format!("nodes/{node}/metrics.txt")].contains("metric{token="), "{files:#?}");
         assert!(files.contains_key(&format!("nodes/{node}/traces.json")), "{:?}", files.keys());
+        assert!(files[&format!("nodes/{node}/traces/{id}.json")].contains("resourceSpans"), "{:?}", files.keys());
         let said = format!("nodes/{node}/settings.txt: it is of a version that cannot be asked");
         assert!(files["missing.txt"].contains(&said), "{}", files["missing.txt"]);
     }

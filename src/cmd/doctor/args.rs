@@ -19,7 +19,7 @@ use std::time::Duration;
 It looks at the whole cluster where there is no agent's directory and no node to look at, else at this node.
 
 Exit status: 0 nothing was found; 1 there are findings; 2 it could not look (nobody to ask, no permission, nothing could
-be found out, or no time for all agents), or the command line is wrong.")]
+be found out, or no time for all agents), or could not write the bundle, or the command line is wrong.")]
 pub struct DoctorArgs {
     /// Say what is known of this pod only
     #[arg(long, value_name = "NAMESPACE/NAME")]
@@ -116,8 +116,12 @@ fn writable(path: &Path) -> Result<(), String> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let why = if path == Path::new("-") {
         "it is not written to standard output, which has the findings"
+    } else if path.is_symlink() {
+        "it is a link, which may be somebody else's and is not followed"
     } else if path.is_dir() {
         "it is a directory"
+    } else if path.exists() && !path.is_file() {
+        "it is no regular file"
     } else if !directory.is_dir() {
         "there is no such directory"
     } else {

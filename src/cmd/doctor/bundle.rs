@@ -4,13 +4,15 @@
 use super::args::DoctorArgs;
 use super::ask::{AT_ONCE, Asking, Silence};
 use super::print::{self, cluster_text, output};
+use super::progress::Progress;
+use super::traces;
 use super::{PodName, of_pod};
 use crate::agent::doctor::{METRICS_PATH, Place, SETTINGS_PATH, VERSION};
 use crate::cmd::demo::style::Style;
 use crate::domain::cluster_findings::ClusterReport;
 use crate::domain::finding::Report;
 use crate::domain::verdict::Verdict;
-use crate::host::atomic_file::{Permissions, replace};
+use crate::host::atomic_file::{Permissions, replace_no_link};
 use crate::host::rolling_log;
 use crate::k8s::agents::AgentPod;
 use crate::wire::finding::{encode_cluster, encode_output, on_one_line};
@@ -30,11 +32,22 @@ const LOG_TAIL: u64 = 256 << 10;
 /// No more entries of a directory are listed.
 const ENTRIES: usize = 1000;
 
+/// The file with the list of traces.
+const TRACES: &str = "traces.json";
+
 /// What an agent is asked for beside its findings.
+#[derive(Clone, Debug)]
 pub struct Question {
     /// The file's name.
     pub name: String,
     pub path: String,
+}
+
+impl Question {
+    /// What this answer makes one ask besides.
+    pub fn more(&self, answer: &[u8]) -> Vec<Question> {
+        if self.name == TRACES { traces::of_failed(answer) } else { Vec::new() }
+    }
 }
 
 /// What an agent is asked for, of its node or of one pod.
@@ -43,7 +56,7 @@ pub fn questions(pod: Option<PodName<'_>>) -> Vec<Question> {
     let mut all = vec![
         question("settings.txt", SETTINGS_PATH),
         question("metrics.txt", METRICS_PATH),
-        question("traces.json", "/api/v1/traces"),
+        question(TRACES, traces::LIST),
     ];
     all.extend(pod.map(|pod| question("explain.json", &of_pod("/api/v1/explain", pod))));
     all
@@ -55,6 +68,8 @@ pub struct Bundle {
     now: u64,
     /// What is not in it, and why.
     missing: String,
+    /// How many bytes of whole traces have room.
+    room: usize,
 }
 
 impl Bundle {
@@ -93,26 +108,56 @@ impl Bundle {
 
     /// Asks these agents through the API server, and puts in what they say as far as they say it in time.
     pub async fn ask(&mut self, asking: &Asking<'_>, agents: &[&AgentPod], questions: &[Question]) {
-        let all = agents.iter().flat_map(|agent| questions.iter().map(move |question| (*agent, question)));
-        let mut waiting: Vec<String> = Vec::new();
+        let all = agents.iter().flat_map(|agent| questions.iter().map(move |question| (*agent, question.clone())));
+        let more = self.ask_all(asking, all.collect()).await;
+        self.ask_all(asking, more).await;
+    }
+
+    /// The same; what is to be asked after these answers.
+    async fn ask_all<'a>(
+        &mut self,
+        asking: &Asking<'_>,
+        all: Vec<(&'a AgentPod, Question)>,
+    ) -> Vec<(&'a AgentPod, Question)> {
         let file = |agent: &AgentPod, question: &Question| format!("nodes/{}/{}", agent.node, question.name);
-        waiting.extend(all.clone().map(|(agent, question)| file(agent, question)));
-        let ask = |(agent, question): (&AgentPod, &Question)| {
-            let (file, agent, path) = (file(agent, question), agent.clone(), question.path.clone());
-            async move { (file, asking.get(&agent, &path).await) }
+        let mut waiting: Vec<String> = all.iter().map(|(agent, question)| file(agent, question)).collect();
+        let (count, mut done, mut more) = (all.len(), 0, Vec::new());
+        let mut progress = Progress::of_stderr("asking for the bundle");
+        progress.tell(done, count);
+        let ask = |(agent, question): (&'a AgentPod, Question)| async move {
+            let answer = asking.get(agent, &question.path).await;
+            (agent, question, answer)
         };
-        let questions: Vec<_> = all.map(ask).collect();
+        let questions: Vec<_> = all.into_iter().map(ask).collect();
         let mut answers = std::pin::pin!(futures::stream::iter(questions).buffer_unordered(AT_ONCE));
-        while let Ok(Some((name, answer))) = tokio::time::timeout_at(asking.deadline, answers.next()).await {
+        while let Ok(Some((agent, question, answer))) = tokio::time::timeout_at(asking.deadline, answers.next()).await {
+            let name = file(agent, &question);
             waiting.retain(|other| *other != name);
             match answer {
-                Ok(content) => self.file(&name, &content),
+                Ok(content) => {
+                    more.extend(question.more(&content).into_iter().map(|question| (agent, question)));
+                    self.answer(&name, &content);
+                }
                 Err(Silence::Forbidden(why) | Silence::Deaf { problem: why, .. } | Silence::Broken(why)) => {
                     self.missing(&name, &why);
                 }
             }
+            done += 1;
+            progress.tell(done, count);
         }
         waiting.iter().for_each(|name| self.missing(name, "there was no time to ask for it"));
+        more
+    }
+
+    /// Puts in what an agent answered; a whole trace only where there is room.
+    pub fn answer(&mut self, name: &str, content: &[u8]) {
+        if name.contains("traces/") {
+            match self.room.checked_sub(content.len()) {
+                Some(left) => self.room = left,
+                None => return self.missing(name, "there is no room for so many traces"),
+            }
+        }
+        self.file(name, content);
     }
 
     /// Says why a file is not there.
@@ -122,7 +167,7 @@ impl Bundle {
 
     fn new() -> Bundle {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default();
-        Bundle { archive: Archive::default(), now, missing: String::new() }
+        Bundle { archive: Archive::default(), now, missing: String::new(), room: traces::ROOM }
     }
 
     /// Puts a file in, without the credentials in it.
@@ -140,7 +185,7 @@ impl Bundle {
         let packed = packed.write_all(&self.archive.finish()).and_then(|()| packed.finish());
         let failed = |why: &dyn std::fmt::Display| format!("the bundle {} cannot be written: {why}", path.display());
         let packed = packed.map_err(|error| failed(&error))?;
-        replace(path, &packed, &Permissions::Mode(0o600))
+        replace_no_link(path, &packed, &Permissions::Mode(0o600))
             .map_err(|error| failed(&crate::domain::failure::whole(&error)))
     }
 }
