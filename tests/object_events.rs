@@ -10,8 +10,8 @@ use istio_cni_otel::k8s::events::{Events, Fate, Limits, News};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
-use support::agent::PATIENCE;
+use std::time::{Duration, Instant};
+use support::agent::{Agent, PATIENCE};
 use support::api::{Api, Fault};
 use support::{Node, eventually, loopback};
 
@@ -204,4 +204,44 @@ fn whoever_says_something_can_ask_what_became_of_it() {
     world.events.say(notice("reverted"));
     is(Fate::Sent);
     assert_eq!(world.counted(2)["reason"], "CNIConfigReverted");
+}
+
+/// How long an agent is unready before that is said, and how much later it is looked at.
+const LONG: Duration = Duration::from_secs(60 + 5);
+
+#[test]
+fn an_agent_that_is_unready_for_a_minute_says_so_on_its_node_and_when_it_is_over() {
+    loopback();
+    let (node, api) = (Node::new(), Api::start());
+    node.write_kubeconfig(&format!("http://{}", api.address));
+    for verb in ["list", "watch"] {
+        api.fail(verb, Some(Fault::Status(403)));
+    }
+    let began = Instant::now();
+    let settings = [("AUDIT_INTERVAL", "0"), ("STARTUP_TRACES", "off"), ("PAGE_ADDRESS", "off")];
+    let mut agent = Agent::start_with(&node, &settings);
+    let said = |reason: &str, deadline: Instant| loop {
+        let events: Vec<Value> = api.events().into_iter().filter(|event| event["reason"] == reason).collect();
+        assert!(events.len() <= 1 && Instant::now() < deadline, "{reason}: {:#?}", api.events());
+        if let Some(event) = events.into_iter().next() {
+            return event;
+        }
+        // Nobody tells when an Event comes.
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let event = said("CNINotReady", began + LONG + PATIENCE);
+    assert!(began.elapsed() >= Duration::from_secs(60), "a start is not worth an Event: {:?}", began.elapsed());
+    assert_eq!((&event["type"], &event["involvedObject"]["kind"]), (&json!("Warning"), &json!("Node")));
+    assert_eq!(event["involvedObject"]["name"], "node-a");
+    let message = event["message"].as_str().unwrap();
+    assert!(message.contains("is not ready: this node's pods") && message.contains("doctor"), "{message}");
+    for verb in ["list", "watch"] {
+        api.fail(verb, None);
+    }
+    agent.wait_for("ms after the start");
+    let event = said("CNIReady", Instant::now() + PATIENCE);
+    assert_eq!((&event["type"], &event["involvedObject"]["name"]), (&json!("Normal"), &json!("node-a")));
+    assert_eq!(event["message"], "the node agent of Istio's CNI plugin is ready again");
+    assert_eq!(api.events().len(), 2, "{:#?}", api.events());
+    assert_eq!(agent.stop().code(), Some(0));
 }
