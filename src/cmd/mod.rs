@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod explain;
 mod outbound;
 pub mod plugin;
+mod progress;
 pub mod reach;
 pub mod rules;
 pub mod runbook;

@@ -1,9 +1,9 @@
 //! Asks agents through the API server: a few at once, none for long, and all together within a limit. Whoever has not
 //! answered by then is said to be unknown, and not dead.
 
-use super::progress::Progress;
 use super::rights::Right;
 use crate::agent::doctor::PATH;
+use crate::cmd::progress::Progress;
 use crate::cmd::reach::{Reach, ReachError};
 use crate::domain::failure::whole;
 use crate::domain::finding::{Check, Finding, Report};

@@ -4,11 +4,11 @@
 use super::args::DoctorArgs;
 use super::ask::{AT_ONCE, Asking, Silence};
 use super::print::{self, cluster_text, output};
-use super::progress::Progress;
 use super::traces;
 use super::{PodName, of_pod};
 use crate::agent::doctor::{METRICS_PATH, Place, SETTINGS_PATH, VERSION};
 use crate::cmd::demo::style::Style;
+use crate::cmd::progress::Progress;
 use crate::domain::cluster_findings::ClusterReport;
 use crate::domain::finding::Report;
 use crate::domain::verdict::Verdict;

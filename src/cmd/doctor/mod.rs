@@ -7,7 +7,6 @@ mod cluster;
 mod node;
 mod pod;
 mod print;
-mod progress;
 mod rights;
 mod traces;
 

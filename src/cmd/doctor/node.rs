@@ -2,11 +2,11 @@
 //! is a finding like any other.
 
 use super::args::DoctorArgs;
-use super::progress::Progress;
 use super::{CouldNot, of_pod};
 use crate::agent::config::{Settings, runtime_endpoint};
 use crate::agent::doctor::{LIMIT, PATH, Place, VERSION, look_at};
 use crate::agent::local::SOCKET;
+use crate::cmd::progress::Progress;
 use crate::domain::failure::whole;
 use crate::domain::finding::{Check, Finding, Report};
 use crate::host::conf_dir::ConfDir;

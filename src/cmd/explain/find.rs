@@ -2,6 +2,8 @@
 //! gone, whichever of all remembers it.
 
 use super::args::Wanted;
+use super::successor;
+use crate::cmd::progress::Progress;
 use crate::cmd::reach::{Answer, Reach, ReachError, encoded};
 use crate::k8s::agents::{AgentPod, to_ask};
 use crate::k8s::client::ApiClient;
@@ -23,6 +25,16 @@ pub struct Found {
     pub from: String,
     /// Other pods of the name that agents of other nodes remember.
     pub others: Vec<Other>,
+    /// What should be known of whose explanation this is.
+    pub notes: Vec<String>,
+}
+
+impl Found {
+    /// With another pod of the name, as another agent explains it.
+    pub fn with_other(mut self, other: &Found) -> Found {
+        self.others.push(in_short(&decode(&other.body).unwrap_or_default()));
+        self
+    }
 }
 
 /// There is none.
@@ -46,7 +58,10 @@ pub async fn find(reach: &Reach, wanted: &Wanted, node: Option<&str>) -> Result<
     // Whoever names a node does not mean this one because it is near.
     if node.is_none() {
         match reach.at_socket(&path).await.map(|answer| read(answer, "the agent of this node")) {
-            Some(Ok(Said::Explained(found))) => return Ok(found),
+            Some(Ok(Said::Explained(found))) => match successor::gone(&found) {
+                Some(pod) => return Ok(successor::or_remembered(reach, wanted, &pod, found, &path).await),
+                None => return Ok(found),
+            },
             Some(Ok(Said::Unknown(said))) => here = Some(Ok(said)),
             Some(Err(problem)) => here = Some(Err(problem)),
             None => {}
@@ -89,7 +104,6 @@ async fn through_api(
     node: Option<&str>,
     path: &str,
 ) -> Result<Found, NotFound> {
-    let unlisted = |error| unasked(error, "list of pods where the agents are (--agent-namespace)");
     if let (Wanted::Named { namespace, name }, None) = (wanted, node) {
         match api.place(namespace, name).await {
             Ok(place) if place.node.is_empty() => {
@@ -98,8 +112,7 @@ async fn through_api(
                 )));
             }
             Ok(place) => {
-                let agents = reach.agents(api, Some(&place.node)).await.map_err(unlisted)?;
-                return at_node(reach, api, &agents, &place.node, path).await;
+                return at_node_of(reach, api, &place.node, path).await;
             }
             Err(ApiError::NotFound { .. }) => {}
             Err(error) => return Err(unasked(error, &format!("get of pods in the namespace {namespace}"))),
@@ -112,8 +125,18 @@ async fn through_api(
     }
 }
 
+fn unlisted(error: ApiError) -> NotFound {
+    unasked(error, "list of pods where the agents are (--agent-namespace)")
+}
+
+/// Asks the agent of a node.
+pub(super) async fn at_node_of(reach: &Reach, api: &ApiClient, node: &str, path: &str) -> Result<Found, NotFound> {
+    let agents = reach.agents(api, Some(node)).await.map_err(unlisted)?;
+    at_node(reach, api, &agents, node, path).await
+}
+
 /// Why the API server gave no answer; `needed` is what its user must be allowed.
-fn unasked(error: ApiError, needed: &str) -> NotFound {
+pub(super) fn unasked(error: ApiError, needed: &str) -> NotFound {
     NotFound::Unasked(match error {
         ApiError::Forbidden { message, .. } => {
             format!("the API server does not allow it (403): {message}; the user of the kubeconfig needs {needed}")
@@ -155,8 +178,13 @@ async fn at_any(reach: &Reach, api: &ApiClient, agents: &[AgentPod], path: &str)
     };
     let mut said = stream::iter(running.iter().map(|agent| ask(agent))).buffer_unordered(AT_ONCE);
     let (mut all, mut unknown, mut problems) = (Vec::new(), 0_usize, Vec::new());
+    let mut progress = Progress::of_stderr("asking the agents");
+    progress.tell(0, running.len());
     let asking = async {
+        let mut answers = 0;
         while let Some(said) = said.next().await {
+            answers += 1;
+            progress.tell(answers, running.len());
             match said {
                 Ok(Said::Explained(found)) => all.push(found),
                 Ok(Said::Unknown(_)) => unknown += 1,
@@ -166,6 +194,7 @@ async fn at_any(reach: &Reach, api: &ApiClient, agents: &[AgentPod], path: &str)
     };
     // Whoever has not answered by then is missing below.
     let _ = tokio::time::timeout(ALL, asking).await;
+    progress.done();
     if let Some(found) = newest(all) {
         return Ok(found);
     }
@@ -210,9 +239,12 @@ fn who(agent: &AgentPod) -> String {
 fn read(answer: Result<Answer, ReachError>, from: &str) -> Result<Said, String> {
     let answer = answer.map_err(|error| crate::domain::failure::whole(&error))?;
     match (answer.status, decode_refusal(&answer.body)) {
-        (200, _) if super::is_explanation(&answer.body) => {
-            Ok(Said::Explained(Found { body: answer.body, from: from.to_owned(), others: Vec::new() }))
-        }
+        (200, _) if super::is_explanation(&answer.body) => Ok(Said::Explained(Found {
+            body: answer.body,
+            from: from.to_owned(),
+            others: Vec::new(),
+            notes: Vec::new(),
+        })),
         (404, Some(refusal)) => Ok(Said::Unknown(refusal.error)),
         (404, None) => Err(format!(
             "{from} is of another version, which explains no pods: use the tool of its version, or upgrade it (this is {})",

@@ -4,6 +4,7 @@
 pub mod args;
 mod find;
 mod safe;
+mod successor;
 pub mod text;
 
 use super::cli::{fail, wrong_use};
@@ -66,6 +67,11 @@ fn show(args: &ExplainArgs, found: &Found, url: Option<&str>) -> Result<(), Stri
         let others = serde_json::to_value(&found.others).map_err(unreadable)?;
         let more: Vec<Value> = others.as_array().into_iter().flatten().filter(|other| is_new(other)).cloned().collect();
         answer["others"] = Value::Array([known, more].concat());
+    }
+    if !found.notes.is_empty() {
+        let known = answer["notes"].as_array().cloned().unwrap_or_default();
+        let notes = found.notes.iter().cloned().map(Value::String).collect();
+        answer["notes"] = Value::Array([notes, known].concat());
     }
     let text = match args.output {
         Output::Json => safe::json(&answer).map_err(unreadable)?,
