@@ -4,6 +4,7 @@
 
 use super::answer;
 use super::error::ApiError;
+use super::exec_credential;
 use super::pod::Pod;
 use super::resource::Resource;
 pub use super::source::ApiSource;
@@ -112,6 +113,7 @@ impl ApiClient {
         limit: Duration,
     ) -> Result<T, ApiError> {
         let request = request.map_err(ApiError::request)?;
+        self.log_in().await?;
         let ask = async {
             let (client, server) = self.client().await?;
             let answer = async { answer::read::<T>(client.send(request.map(Body::from)).await?).await };
@@ -130,6 +132,7 @@ impl ApiClient {
         request: Result<HttpRequest<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<impl Stream<Item = Result<WatchEvent<T>, ApiError>> + use<T>, ApiError> {
         let request = request.map_err(ApiError::request)?;
+        self.log_in().await?;
         let open = async {
             let (client, server) = self.client().await?;
             let answer = client.request_events::<T>(request).await;
@@ -156,6 +159,15 @@ impl ApiClient {
         result
     }
 
+    /// Makes the client of a person's kubeconfig before any request's time begins: its program may have to ask that
+    /// person, and has a limit of its own.
+    pub(super) async fn log_in(&self) -> Result<(), ApiError> {
+        if matches!(self.source, ApiSource::Merged { .. }) {
+            self.client().await?;
+        }
+        Ok(())
+    }
+
     pub(super) async fn client(&self) -> Result<(kube::Client, Arc<str>), ApiError> {
         if let Some(Made { client, server, .. }) = &*self.lock() {
             return Ok((client.clone(), server.clone()));
@@ -163,12 +175,17 @@ impl ApiClient {
         // Any provider that is there already is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut config = self.source.config().await?;
+        if matches!(self.source, ApiSource::Merged { .. }) {
+            exec_credential::resolve(&mut config.auth_info).await?;
+        }
         config.connect_timeout = Some(CONNECT);
         // Retries are ours: they are bounded by the request's own limits.
         config.default_retry = false;
         let server: Arc<str> = url(&config).into();
-        let client =
-            kube::Client::try_from(config).map_err(|source| ApiError::Client { server: server.to_string(), source })?;
+        // It may run a program and wait for it, which stops no other task's clock on a thread for that.
+        let made = tokio::task::spawn_blocking(|| kube::Client::try_from(config)).await;
+        let made = made.unwrap_or_else(|error| Err(kube::Error::Service(error.into())));
+        let client = made.map_err(|source| ApiError::Client { server: server.to_string(), source })?;
         *self.lock() = Some(Made { client: client.clone(), server: server.clone(), since: Instant::now() });
         Ok((client, server))
     }

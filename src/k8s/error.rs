@@ -80,6 +80,10 @@ pub enum ApiError {
         "no client for the API server at {server} can be made: check the certificates and keys of its configuration"
     )]
     Client { server: String, source: kube::Error },
+    #[error(
+        "the program {command:?}, which the kubeconfig names (exec), gave no credentials: {reason}; see whether kubectl get nodes works, or use another kubeconfig"
+    )]
+    Credentials { command: String, reason: String },
     #[error("the request could not be made: this is a defect, please report it")]
     Request { source: kube::core::request::Error },
 }
@@ -213,6 +217,7 @@ impl Classify for ApiError {
             ApiError::Kubeconfig { .. }
             | ApiError::Account { .. }
             | ApiError::Address { .. }
+            | ApiError::Credentials { .. }
             | ApiError::Client { .. } => ErrorType::KubeconfigInvalid,
             ApiError::NoName { resource, .. } | ApiError::NotFound { resource, .. }
                 if *resource == Resource::Pods || resource.is_pods_change() =>

@@ -54,6 +54,7 @@ impl ApiClient {
     ) -> Result<(DuplexStream, Forward), ForwardError> {
         check_names(Resource::PodForward, namespace, pod).map_err(ForwardError::Api)?;
         let name = format!("{namespace}/{pod}");
+        self.log_in().await.map_err(ForwardError::Api)?;
         let connect = async {
             let (client, server) = self.client().await.map_err(ForwardError::Api)?;
             let pods = kube::Api::<Pod>::namespaced(client, namespace);

@@ -10,6 +10,7 @@ pub mod daemonset;
 pub mod daemonset_watch;
 pub mod error;
 pub mod events;
+mod exec_credential;
 pub mod forward;
 pub mod kubeconfig;
 pub mod lookup;

@@ -11,6 +11,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 #[test]
 fn an_api_server_that_hangs_is_not_waited_for_for_ever() {
@@ -162,14 +163,129 @@ fn an_agent_that_hangs_is_not_waited_for_for_ever() {
     assert!(ran.err.contains("did not answer within 20 s"), "{}", ran.err);
 }
 
+/// What an agent says of a pod of that name.
+fn explanation(uid: &str, presence: &str, at: &str) -> String {
+    json!({"version": 1, "pod": {"namespace": "shop", "name": "web-0", "uid": uid, "presence": presence},
+        "trace": {"id": uid.replace('-', "")}, "timeline": [{"at": at, "what": "cni.add", "outcome": "ok"}]})
+    .to_string()
+}
+
+#[test]
+fn a_name_is_that_of_the_pod_which_has_it_now_and_not_of_one_that_was_on_this_node() {
+    let mut pod = web_0();
+    pod["spec"]["nodeName"] = json!("node-b");
+    let (world, here) = (World::new(&[pod.clone()]), tempfile::tempdir().unwrap());
+    let old = "11111111-2222-4333-8444-000000000001";
+    other_agent(here.path(), "200 OK", explanation(old, "gone", "2026-01-01T00:00:01Z"));
+    let page = other_page("200 OK", explanation(UID, "here", "2026-01-01T00:00:02Z"));
+    world.api.put(&agent_pod("node-b", page));
+    world.api.forward(&agent_pod("node-b", page), page);
+    let kubeconfig = world.node.path("istio-cni-kubeconfig");
+    let run_dir = ["--run-dir", here.path().to_str().unwrap(), "--output", "json"];
+    let asked = |who: &[&str], more: &[&str]| tool(&[who, &run_dir[..], more].concat(), &[]).json();
+    let cluster = ["--kubeconfig", kubeconfig.to_str().unwrap()];
+    let said = asked(&["shop/web-0"], &cluster);
+    assert_eq!((&said["pod"]["uid"], &said["notes"]), (&json!(UID), &json!(null)));
+    assert_eq!(said["others"][0]["uid"], old);
+    // Whoever gives a UID means that one.
+    assert_eq!(asked(&["--uid", old], &cluster)["pod"]["uid"], old);
+
+    let fallback = |more: &[&str], why: &str| {
+        let said = asked(&["shop/web-0"], more);
+        let note = said["notes"][0].as_str().unwrap();
+        assert_eq!(said["pod"]["uid"], old);
+        assert!(note.contains(&format!("the pod {old} that was on this node and is gone")), "{note}");
+        assert!(note.contains(why), "{note}");
+    };
+    fallback(&[], "the API server was not asked, because there is no kubeconfig");
+    world.api.fail("portforward.get", Some(Fault::Status(403)));
+    fallback(&cluster, &format!("the pod {UID} is on node node-b, and"));
+    world.api.fail("get", Some(Fault::Status(403)));
+    fallback(&cluster, "needs get of pods in the namespace shop");
+    world.api.fail("get", None);
+    // It is the last of its name.
+    world.api.remove(&pod);
+    let said = asked(&["shop/web-0"], &cluster);
+    assert_eq!((&said["pod"]["uid"], &said["notes"]), (&json!(old), &json!(null)));
+}
+
+/// A kubeconfig for this server, whose user is who a shell's script says.
+fn with_program(world: &World, script: &str) -> String {
+    let path = world.node.path("with-program");
+    let exec = json!({"apiVersion": "client.authentication.k8s.io/v1", "command": "/bin/sh", "args": ["-c", script],
+        "env": [{"name": "WHO", "value": "somebody"}], "interactiveMode": "IfAvailable"});
+    let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": format!("http://{}", world.api.address)}}],
+        "users": [{"name": "u", "user": {"exec": exec}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]});
+    std::fs::write(&path, config.to_string()).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_program_of_a_kubeconfig_gives_the_credentials_or_what_it_did_instead_is_said() {
+    let world = World::new(&[web_0()]);
+    let page = other_page("200 OK", explanation(UID, "here", "2026-01-01T00:00:02Z"));
+    world.api.put(&agent_pod("node-a", page));
+    world.api.forward(&agent_pod("node-a", page), page);
+    let asked = |script: &str| {
+        let kubeconfig = with_program(&world, script);
+        tool(&["shop/web-0", "--run-dir", "/nowhere", "--output", "json", "--kubeconfig", &kubeconfig], &[])
+    };
+    let seen = world.node.path("seen");
+    let seen_path = seen.to_str().unwrap();
+    let said = asked(&format!(
+        "echo \"$WHO $KUBERNETES_EXEC_INFO\" >{seen_path}; echo '{{\"status\": {{\"token\": \"SECRET\"}}}}'"
+    ));
+    assert_eq!(said.json()["pod"]["uid"], UID);
+    let seen = std::fs::read_to_string(seen).unwrap();
+    let about: Value = serde_json::from_str(seen.strip_prefix("somebody ").unwrap()).unwrap();
+    assert_eq!(
+        about,
+        json!({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "spec": {"interactive": false}})
+    );
+    for (script, why) in [
+        ("exit 3", "it ended with exit status: 3"),
+        ("echo SECRET [", "it printed no ExecCredential"),
+        ("echo '{}'", "without a status"),
+        ("echo '{\"status\": {\"clientKeyData\": \"SECRET\"}}'", "neither a token nor"),
+    ] {
+        let ran = asked(script);
+        assert_eq!(ran.status, 2, "{}", ran.err);
+        assert!(ran.err.contains("the program \"/bin/sh\"") && ran.err.contains(why), "{}", ran.err);
+        assert!(!ran.err.contains("SECRET"), "{}", ran.err);
+    }
+}
+
+#[test]
+fn a_program_of_a_kubeconfig_that_hangs_is_ended_and_not_waited_for_for_ever() {
+    let world = World::new(&[web_0()]);
+    let pid = world.node.path("pid");
+    let kubeconfig = with_program(&world, &format!("echo $$ >{}; exec sleep 600", pid.display()));
+    let of_cluster = ["--kubeconfig", kubeconfig.as_str()];
+    let doctor = || Command::new(env!("CARGO_BIN_EXE_istio-cni-otel"));
+    for (mut tool, arguments) in [
+        (doctor(), &["explain", "shop/web-0", "--run-dir", "/nowhere"][..]),
+        (doctor(), &["doctor", "--cluster", "--timeout", "5"]),
+    ] {
+        let started = Instant::now();
+        let ran = run(&mut tool, &[arguments, &of_cluster[..]].concat(), &[]);
+        assert_eq!(ran.status, 2, "{}", ran.err);
+        assert!(arguments[0] == "doctor" || ran.err.contains("it did not end within 15 s"), "{}", ran.err);
+        // Far less than the program would take, and much for a machine that is busy.
+        assert!(started.elapsed() < Duration::from_secs(120), "{:?}", started.elapsed());
+        let pid = std::fs::read_to_string(&pid).unwrap();
+        let command = format!("/proc/{}/cmdline", pid.trim());
+        eventually("the end of the program", || {
+            (!std::fs::read_to_string(&command).is_ok_and(|line| line.starts_with("sleep"))).then_some(())
+        });
+    }
+}
+
 #[test]
 fn of_several_pods_that_had_a_name_on_several_nodes_the_last_is_explained_and_the_others_are_named() {
     let world = World::new(&[]);
-    let remembered = |uid: &str, at: &str| {
-        let body = json!({"version": 1, "pod": {"namespace": "shop", "name": "web-0", "uid": uid, "presence": "gone"},
-            "trace": {"id": uid.replace('-', "")}, "timeline": [{"at": at, "what": "cni.add", "outcome": "ok"}]});
-        other_page("200 OK", body.to_string())
-    };
+    let remembered = |uid: &str, at: &str| other_page("200 OK", explanation(uid, "gone", at));
     let (one, two) = ("11111111-2222-4333-8444-000000000001", "11111111-2222-4333-8444-000000000002");
     for (node, page) in
         [("node-a", remembered(one, "2026-01-01T00:00:01Z")), ("node-b", remembered(two, "2026-01-01T00:00:02Z"))]
