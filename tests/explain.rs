@@ -40,6 +40,11 @@ fn steps(of: &Value) -> Vec<String> {
         .collect()
 }
 
+/// Whether some line of the rules says so.
+fn has_rule(rules: &Value, text: &str) -> bool {
+    rules.as_array().unwrap().iter().any(|line| line.as_str().unwrap().contains(text))
+}
+
 /// What changes from run to run, made the same: times, durations, paths and versions.
 fn steady(value: &mut Value) {
     match value {
@@ -86,6 +91,9 @@ fn a_redirected_pod_is_explained_from_decision_to_rules() {
     assert_eq!((&said["rules"]["backend"], &said["rules"]["differences"]), (&json!("nftables"), &json!([])));
     assert!(said["rules"]["count"].as_u64().unwrap() > 10 && said["rules"]["wanted"].as_array().unwrap().len() > 20);
 
+    assert!(said["rules"]["found"].as_array().unwrap().contains(&json!("table inet istio-proxy-nat {")));
+    assert!(has_rule(&said["rules"]["found"], "redirect to :15001"), "{}", said["rules"]["found"]);
+
     let mut golden = said;
     steady(&mut golden);
     insta::assert_snapshot!("json", serde_json::to_string_pretty(&golden).unwrap());
@@ -106,17 +114,15 @@ fn rules_that_differ_are_shown_beside_those_that_should_be() {
     let differences = said["rules"]["differences"].as_array().unwrap();
     assert_eq!(differences.len(), 1, "{differences:?}");
     assert!(differences[0]["place"].as_str().unwrap().contains("istio-redirect"), "{differences:?}");
-    assert!(
-        said["rules"]["wanted"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .any(|line| line.as_str().unwrap().contains("redirect to :15001"))
-    );
+    assert!(has_rule(&said["rules"]["wanted"], "redirect to :15001"), "{}", said["rules"]["wanted"]);
+    assert!(!has_rule(&said["rules"]["found"], "redirect to :15001"), "{}", said["rules"]["found"]);
+    assert!(has_rule(&said["rules"]["found"], "chain istio-redirect {"), "{}", said["rules"]["found"]);
     sandbox.sh("nft flush ruleset");
     let is_missing = |said: &Value| said["rules"]["differences"][0]["what"] == "the table is missing";
     let whole = once(&world, "no rules at all", is_missing);
+    assert_eq!(whole["rules"]["found"], json!(["# nothing of ours is there"]));
     let page = text(&serde_json::from_value(whole).unwrap(), Style { colour: false, width: 80 }, false);
+    assert!(page.contains("  as they are:\n    # nothing of ours is there\n  as they should be:\n"), "{page}");
     assert!(
         page.contains("as they should be:\n    # nft -f -\n") && page.contains("\tchain istio-redirect {"),
         "{page}"
@@ -134,10 +140,24 @@ fn what_stands_beside_the_tables_is_told_too() {
     world.node.call("ADD", &sandbox.path()).result();
     let address = json!("# ip -6 addr add ::6/128 dev lo");
     let said = once(&world, "the rules", |said| said["rules"]["state"] == "redirected");
-    assert_eq!(said["rules"]["wanted"].as_array().unwrap().last(), Some(&address));
+    for rules in ["wanted", "found"] {
+        assert_eq!(said["rules"][rules].as_array().unwrap().last(), Some(&address), "{rules}");
+    }
     sandbox.ip("addr del ::6/128 dev lo");
     let said = once(&world, "an address that is missing", |said| said["rules"]["state"] == "broken");
     assert_eq!(said["rules"]["differences"][0]["place"], "lo", "{}", said["rules"]["differences"]);
+    assert!(!said["rules"]["found"].as_array().unwrap().contains(&address), "{}", said["rules"]["found"]);
+}
+
+#[test]
+fn the_rules_of_iptables_are_shown_as_its_own_tool_prints_them() {
+    let (world, proc, sandbox) = (World::new(&[web_0()]), Proc::new(), sandbox());
+    let _agent = world.start(&[("HOST_PROC", proc.path().to_str().unwrap()), ("REDIRECT_BACKEND", "iptables")]);
+    world.node.call("ADD", &sandbox.path()).result();
+    let said = once(&world, "the rules", |said| said["rules"]["state"] == "redirected");
+    let (backend, found) = (&said["rules"]["backend"], &said["rules"]["found"]);
+    assert_eq!((backend, &found[0]), (&json!("iptables"), &json!("# iptables-save")), "{found}");
+    assert!(has_rule(found, "-A ISTIO_REDIRECT") && has_rule(found, "--to-ports 15001"), "{found}");
 }
 
 #[test]

@@ -94,6 +94,11 @@ impl PodKernel for DryKernel<'_> {
     fn differences(&mut self, _rules: &Ruleset) -> Result<(Backend, Vec<Difference>), BoxedError> {
         Ok((self.chosen()?, Vec::new()))
     }
+
+    /// Nor is there anything to read.
+    fn found(&mut self, _rules: &Ruleset, _backend: Backend) -> Result<String, BoxedError> {
+        Ok(String::new())
+    }
 }
 
 /// Puts a file of this content in the place of what is there: whoever reads it sees the one or the

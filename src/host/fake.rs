@@ -2,6 +2,7 @@
 //! read back, every call is recorded, and any of them can be told to fail.
 
 use crate::domain::failure::{Classify, Failure};
+use crate::domain::render;
 use crate::domain::request::{Backend, Bounds};
 use crate::domain::ruleset::{Difference, Ruleset};
 use crate::domain::step::ErrorType;
@@ -139,6 +140,11 @@ impl PodKernel for FakeKernel<'_> {
             differences.push(Difference { place: "fake".to_owned(), what: what.to_owned() });
         }
         Ok((self.backend, differences))
+    }
+
+    fn found(&mut self, _rules: &Ruleset, backend: Backend) -> Result<String, BoxedError> {
+        let state = self.namespaces.state();
+        Ok(state.programmed.as_ref().map(|rules| render::text(rules, backend)).unwrap_or_default())
     }
 }
 

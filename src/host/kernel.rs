@@ -202,4 +202,14 @@ impl PodKernel for HostKernel<'_> {
         differences.extend(more?);
         Ok((backend, differences))
     }
+
+    fn found(&mut self, rules: &Ruleset, backend: Backend) -> Result<String, BoxedError> {
+        let families = self.nft_families().map_err(BoxedError::new)?;
+        let tables = match backend {
+            Backend::Iptables => self.iptables().found(rules, &families).map_err(BoxedError::new),
+            _ => self.nftables().and_then(Nftables::found).map_err(BoxedError::new),
+        };
+        let beside = self.routing().and_then(|routing| routing.found(rules)).map_err(BoxedError::new);
+        Ok(tables? + &beside?)
+    }
 }

@@ -21,6 +21,8 @@ pub struct Examined {
     pub wanted: Option<Ruleset>,
     /// Where they were looked for, and in what they differ; empty is equal.
     pub found: Option<(Backend, Vec<Difference>)>,
+    /// The rules as they are, in that backend's language; empty where there are none.
+    pub text: String,
     /// Why that is not known.
     pub problem: Option<Failure>,
 }
@@ -37,19 +39,23 @@ fn look(story: &Story, pod: &PodFacts, site: &Site<'_>, examined: &mut Examined)
     let found = find(story, pod, site)?;
     examined.netns = Some(found.path.clone());
     let settings = settings(story, pod, &found, site)?;
-    let (mut wanted, mut differences) = (None, None);
+    let (mut wanted, mut differences, mut text) = (None, None, String::new());
     let work = Box::new(|kernel: &mut dyn PodKernel| {
         let rules = story.step(Step::RulesBuild, |_| {
             let addresses = kernel.addresses()?;
             build(&settings, &addresses).map_err(BoxedError::new)
         })?;
         let rules = wanted.insert(rules);
-        let (backend, found) = story.step(Step::RulesVerify, |_| kernel.differences(rules))?;
+        let (backend, found) = story.step(Step::RulesVerify, |_| {
+            let (backend, found) = kernel.differences(rules)?;
+            text = kernel.found(rules, backend)?;
+            Ok::<_, BoxedError>((backend, found))
+        })?;
         differences = Some((backend, found));
         Ok(Applied { backend, changed: false })
     });
     // In whatever backend they are.
     let done = super::enroll::inside(story, site.namespaces, found.netns.as_fd(), Backend::Auto, site.bounds, work);
-    (examined.wanted, examined.found) = (wanted, differences);
+    (examined.wanted, examined.found, examined.text) = (wanted, differences, text);
     done.map(drop)
 }

@@ -84,6 +84,10 @@ pub trait PodKernel {
     /// Reads the rules back and lists every difference; empty means equal. Also says by which
     /// backend the rules were looked for.
     fn differences(&mut self, rules: &Ruleset) -> Result<(Backend, Vec<Difference>), BoxedError>;
+
+    /// What is there now in that backend, in its language, with what stands beside the tables: for people. The
+    /// `rules` say which families and which routing are ours to look at.
+    fn found(&mut self, rules: &Ruleset, backend: Backend) -> Result<String, BoxedError>;
 }
 
 /// What [`PodKernel::apply`] did.

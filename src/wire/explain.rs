@@ -59,6 +59,8 @@ shape! {
         repairs: u64,
         others: u64,
         differences: u64,
+        /// Lines of the rules as they are.
+        found: u64,
     }
 
     /// Who answers.
@@ -198,7 +200,9 @@ shape! {
         count: u64,
         /// The rules as they should be, in the backend's language, by line.
         wanted: Vec<String>,
-        /// Where what is there differs from that.
+        /// The rules as they are, in the backend's language, by line: read at the same time, 64 KiB at most.
+        found: Vec<String>,
+        /// Where what is there differs from what should be.
         differences: Vec<Difference>,
         /// Why it is not known, or what is wrong.
         problem: Option<Problem>,

@@ -80,7 +80,7 @@ impl Explainer {
         let now_ns = crate::telemetry::story::Clock::start().now_ns();
         let told = spans::Told::of(&subject, &self.history);
         let decision = self.decide(&subject, &told);
-        let (rules, differences) = self.rules(&subject, decision.as_ref(), now_ns).await;
+        let (rules, left_out_rules) = self.rules(&subject, decision.as_ref(), now_ns).await;
         let (timeline, calls) = (moments::timeline(&subject, &told, now_ns), calls::calls(&told));
         let errors = problems::problems(&subject, &told, now_ns);
         let (validations, repairs) = (calls::validations(&told), calls::repairs(&told));
@@ -92,7 +92,8 @@ impl Explainer {
             validations: validations.left_out,
             repairs: repairs.left_out,
             others: subject.others_left_out,
-            differences,
+            differences: left_out_rules.differences,
+            found: left_out_rules.found,
         };
         let mut explanation = Explanation {
             version: VERSION,

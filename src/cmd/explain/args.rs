@@ -34,7 +34,7 @@ pub struct ExplainArgs {
     /// How the explanation is printed
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     pub output: Output,
-    /// Print the rules that the pod should have, too
+    /// Print the rules that the pod has and those that it should have, also where they are in order
     #[arg(long)]
     pub rules: bool,
     /// Where traces can be looked at: a URL with {trace_id} in it [env: TRACE_URL=] [default: what the agent says]

@@ -3,7 +3,7 @@
 
 use crate::cmd::demo::style::{Style, column, wrap};
 use crate::wire::explain::{
-    Call, Decision, Entry, Explanation, Problem, Repair, Rules, Setting, Step, Trace, Validation,
+    Call, Decision, Entry, Explanation, LeftOut, Problem, Repair, Rules, Setting, Step, Trace, Validation,
 };
 
 /// Where values stand, after the names of what they are.
@@ -21,7 +21,7 @@ pub fn text(explanation: &Explanation, style: Style, rules: bool) -> String {
     page.timeline(&explanation.timeline, more.timeline);
     page.calls(&explanation.calls, more.calls);
     page.problems(&explanation.errors, more.errors);
-    page.rules(&explanation.rules, rules, more.differences);
+    page.rules(&explanation.rules, rules, more);
     page.validations(&explanation.validations, more.validations);
     page.repairs(&explanation.repairs, more.repairs);
     page.others(explanation);
@@ -212,7 +212,7 @@ impl Page {
         self.more(more, "older errors");
     }
 
-    fn rules(&mut self, rules: &Rules, whole: bool, more: u64) {
+    fn rules(&mut self, rules: &Rules, whole: bool, left_out: &LeftOut) {
         if rules.state == "none" || rules.state == "skipped" {
             return;
         }
@@ -234,8 +234,14 @@ impl Page {
             let mark = mark(self.style, "failed");
             self.hanging(&format!("    {mark} "), &format!("{}: {}", difference.place, difference.what), 6);
         }
-        self.more(more, "differences");
+        self.more(left_out.differences, "differences");
         if whole || rules.state == "broken" {
+            // Nothing at all is an older agent's answer, or that of one that could not look.
+            if !rules.found.is_empty() {
+                self.line("  as they are:");
+                rules.found.iter().for_each(|line| self.line(&format!("    {line}")));
+                self.more(left_out.found, "lines");
+            }
             self.line("  as they should be:");
             // Rules are to be copied, so their lines stay whole.
             rules.wanted.iter().for_each(|line| self.line(&format!("    {line}")));

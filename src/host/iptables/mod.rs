@@ -10,7 +10,7 @@ mod tool;
 pub use error::IptablesError;
 pub use tool::KernelTables;
 
-use crate::domain::render_iptables::{differences, repair_text, within_word_limit};
+use crate::domain::render_iptables::{differences, repair_text, tool_name, within_word_limit};
 use crate::domain::ruleset::{Difference, Family, Ruleset};
 use crate::host::netns_lock::NetnsLock;
 use gate::Gate;
@@ -79,6 +79,13 @@ impl<'a> Iptables<'a> {
     pub fn differences(&self, rules: &Ruleset, nft: &NftFamilies) -> Result<Vec<Difference>, IptablesError> {
         let states = self.states(rules, nft)?;
         Ok(states.iter().flat_map(|state| differences(rules, state.family, &state.saved)).collect())
+    }
+
+    /// The tables of each family as they are, other people's rules in them too: what `iptables-save` prints.
+    pub fn found(&self, rules: &Ruleset, nft: &NftFamilies) -> Result<String, IptablesError> {
+        let states = self.states(rules, nft)?;
+        let has_tables = |state: &&FamilyState| !state.saved.trim().is_empty();
+        Ok(states.iter().filter(has_tables).map(|state| saved_text(state.family, &state.saved)).collect())
     }
 
     /// The families that have rules or shall have them, with what they have.
@@ -182,6 +189,13 @@ fn kernel_tables(family: Family, nft: &NftFamilies) -> KernelTables {
 /// Whether any of our chains could be in iptables here: whether either family has tables.
 pub fn any_tables(nft: &NftFamilies) -> bool {
     Family::ALL.into_iter().any(|family| !kernel_tables(family, nft).is_clean())
+}
+
+/// A dump after the command that prints it, without the tool's own comments, which say when that was.
+fn saved_text(family: Family, saved: &str) -> String {
+    let lines = saved.lines().filter(|line| !line.starts_with('#'));
+    let text: String = lines.map(|line| format!("{line}\n")).collect();
+    format!("# {}-save\n{text}", tool_name(family))
 }
 
 fn saved(ended: Ended) -> Result<Ended, IptablesError> {

@@ -6,6 +6,7 @@ mod codec;
 mod compare;
 mod error;
 mod expr;
+mod listing;
 mod lower;
 mod plan;
 mod probe;
@@ -51,6 +52,12 @@ impl Nftables {
     pub fn differences(&mut self, rules: &Ruleset) -> Result<Vec<Difference>, NftError> {
         let found = readback::read_back(&mut self.netlink).map_err(reading)?;
         Ok(compare::compare(&plan(rules), &found))
+    }
+
+    /// Our tables as they are, in nft's language; empty where there are none.
+    pub fn found(&mut self) -> Result<String, NftError> {
+        let found = readback::read_back(&mut self.netlink).map_err(reading)?;
+        Ok(found.iter().map(listing::table_text).collect())
     }
 
     /// Whether any table of ours exists.

@@ -41,6 +41,20 @@ pub(super) fn wanted_routing(ruleset: &Ruleset, family: Family) -> Option<Tproxy
     ruleset.routing.filter(|_| family == Family::V4 || ruleset.ipv6)
 }
 
+/// The command that would make an item, in a comment.
+pub(super) fn command(item: Item) -> String {
+    let flag = |family| if family == Family::V4 { "-4" } else { "-6" };
+    match item {
+        Item::Address(net) => format!("# ip -6 addr add {net} dev lo\n"),
+        Item::Rule(family, TproxyRouting { mark, table }) => {
+            format!("# ip {} rule add fwmark {mark} lookup {table}\n", flag(family))
+        }
+        Item::Route(family, TproxyRouting { table, .. }) => {
+            format!("# ip {} route add local default dev lo table {table}\n", flag(family))
+        }
+    }
+}
+
 /// The message that adds an item.
 pub(super) fn addition(item: Item, seq: u32) -> Vec<u8> {
     let kind = match item {

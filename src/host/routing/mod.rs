@@ -10,7 +10,7 @@ use super::nlattr::Writer;
 use crate::domain::failure::Classify;
 use crate::domain::ruleset::{Difference, Ruleset, TproxyRouting};
 use crate::domain::step::ErrorType;
-use message::{Item, LOOPBACK_INDEX, addition, address_family, items, removal, text, wanted_routing};
+use message::{Item, LOOPBACK_INDEX, addition, address_family, command, items, removal, text, wanted_routing};
 use read::FoundRule;
 use std::io;
 use std::net::IpAddr;
@@ -142,6 +142,19 @@ impl Routing {
             note(Item::Rule(rule.family, rule.routing), "unwanted");
         }
         Ok(differences)
+    }
+
+    /// What of that is there, and what is ours and not wanted, as the commands that would make it, in comments.
+    pub fn found(&mut self, ruleset: &Ruleset) -> Result<String, RoutingError> {
+        let mut found = String::new();
+        for item in items(ruleset) {
+            if self.exists(item)? {
+                found.push_str(&command(item));
+            }
+        }
+        let unwanted = unwanted(&self.rules()?, ruleset);
+        found.extend(unwanted.iter().map(|rule| command(Item::Rule(rule.family, rule.routing))));
+        Ok(found)
     }
 
     /// Adds an item; false when it is there already.
