@@ -83,7 +83,7 @@ impl Agent {
         let telemetry = Telemetry::start(setup, runtime.handle());
         dependency_log::install(&telemetry);
         telemetry.event(AgentEvent::Starting { version, node: settings.node.clone() });
-        telemetry.event(AgentEvent::Configured { settings: settings.describe(&server) });
+        telemetry.event(AgentEvent::Configured { settings: settings.describe(Some(&server)).join(" ") });
         for unknown in &settings.unknown {
             let (variable, problem) = (unknown.name.clone(), unknown.problem());
             telemetry.event(AgentEvent::ConfigIgnored { variable, problem });

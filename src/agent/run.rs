@@ -201,7 +201,7 @@ impl Running {
             backend: lent.backend.clone(),
             installation: installed.map(|installed| installed.installation.clone()),
             telemetry: self.telemetry.clone(),
-            settings: lent.settings.describe(""),
+            settings: lent.settings.describe(None).join("\n"),
             hanging: Hanging::default(),
         }
     }

@@ -180,11 +180,7 @@ fn execute(command: Command) -> ExitCode {
         }
         Command::Rules(args) => rules::run(&args, &mut stdout),
         Command::Runbook(args) => runbook::run(&args, &mut stdout),
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "istio-cni-otel", &mut script);
-            stdout.write_all(&script).map_err(Into::into)
-        }
+        Command::Completions { shell } => stdout.write_all(completions(shell).as_bytes()).map_err(Into::into),
         Command::PrintVersion => writeln!(stdout, "istio-cni-otel {}", env!("CARGO_PKG_VERSION")).map_err(Into::into),
     };
     match done.and_then(|()| Ok(stdout.flush()?)) {
@@ -192,6 +188,14 @@ fn execute(command: Command) -> ExitCode {
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("{error:#}"), 1),
     }
+}
+
+/// The script that completes this command line.
+fn completions(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "istio-cni-otel", &mut script);
+    // clap_complete 4.6 writes a name with dashes in two ways in its script for bash, which then completes no flag.
+    String::from_utf8_lossy(&script).replace("istio__subcmd__cni__subcmd__otel", "istio__cni__otel")
 }
 
 /// Says on standard error what went wrong, in one line.

@@ -116,9 +116,9 @@ impl Settings {
 }
 
 impl Settings {
-    /// The settings by their names, in one line; none of them is a secret. `server` is the API
-    /// server's URL.
-    pub fn describe(&self, server: &str) -> String {
+    /// The settings by their names, each as `NAME=VALUE`; none of them is a secret. `server` is the API
+    /// server's URL, where it is known.
+    pub fn describe(&self, server: Option<&str>) -> Vec<String> {
         let kubeconfig = self.api.kubeconfig().map(|path| path.display().to_string()).unwrap_or_default();
         let port = |port: Option<u16>| match port {
             None => "none".to_owned(),
@@ -128,7 +128,6 @@ impl Settings {
         let mut settings = vec![
             ("CNI_AGENT_RUN_DIR", self.run_dir.display().to_string()),
             ("KUBERNETES_NODE_NAME", self.node.clone()),
-            ("API_SERVER", server.to_owned()),
             ("KUBECONFIG", kubeconfig),
             ("MONITORING_PORT", port(self.monitoring)),
             ("HEALTH_PORT", port(Some(self.health))),
@@ -141,6 +140,7 @@ impl Settings {
             ("TRACE_URL", self.trace_url.clone().unwrap_or_default()),
             ("LOG_OUTPUT_LEVEL", format!("{},cni-plugin:{}", self.levels.agent.name(), self.levels.plugin.name())),
         ];
+        settings.extend(server.map(|server| ("API_SERVER", server.to_owned())));
         settings.extend(self.audit.describe());
         settings.extend(self.startup.describe());
         match &self.install {
@@ -151,8 +151,7 @@ impl Settings {
             Some(repair) => settings.extend(repair.describe()),
             None => settings.push(("REPAIR_ENABLED", "false".to_owned())),
         }
-        let settings: Vec<String> = settings.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
-        settings.join(" ")
+        settings.into_iter().map(|(key, value)| format!("{key}={value}")).collect()
     }
 }
 

@@ -12,6 +12,9 @@ use crate::domain::repair::{Detector, Mode, Policy, kept};
 use crate::domain::validation::EXIT_NOT_REDIRECTED;
 use crate::domain::validation_run::CONTAINER;
 
+const LABELS: &str = "REPAIR_LABEL_SELECTORS";
+const FIELDS: &str = "REPAIR_FIELD_SELECTORS";
+
 /// What is done about broken pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepairSettings {
@@ -20,6 +23,8 @@ pub struct RepairSettings {
     pub detector: Detector,
     /// How many pods may be deleted or evicted in a minute; 0 is any number.
     pub limit_per_minute: u32,
+    /// The label selector and the field selector, as they were given.
+    pub selectors: (String, String),
     /// How often a pod is tried before it is left alone until its next change.
     pub attempts: u32,
 }
@@ -29,6 +34,7 @@ pub fn read(lookup: Lookup<'_>) -> Result<Option<RepairSettings>, SettingError> 
     let settings = RepairSettings {
         policy: policy(lookup)?,
         detector: detector(lookup)?,
+        selectors: (text(lookup, LABELS, ""), text(lookup, FIELDS, "")),
         limit_per_minute: number(lookup, "REPAIR_LIMIT_PER_MINUTE", 30, 0..=100_000)?,
         attempts: number(lookup, "REPAIR_ATTEMPTS", 5, 1..=100)?,
     };
@@ -56,6 +62,8 @@ impl RepairSettings {
             settings.push(("REPAIR_BROKEN_POD_LABEL_KEY", key.clone()));
             settings.push(("REPAIR_BROKEN_POD_LABEL_VALUE", value.clone()));
         }
+        let selectors = [(LABELS, &self.selectors.0), (FIELDS, &self.selectors.1)];
+        settings.extend(selectors.into_iter().filter(|(_, it)| !it.is_empty()).map(|(key, it)| (key, it.clone())));
         settings.push(("REPAIR_INIT_CONTAINER_NAME", self.detector.container.clone()));
         settings.push(("REPAIR_INIT_CONTAINER_EXIT_CODE", self.detector.exit_code.to_string()));
         settings
@@ -89,8 +97,6 @@ fn label(lookup: Lookup<'_>) -> Result<(String, String), SettingError> {
 }
 
 fn detector(lookup: Lookup<'_>) -> Result<Detector, SettingError> {
-    const LABELS: &str = "REPAIR_LABEL_SELECTORS";
-    const FIELDS: &str = "REPAIR_FIELD_SELECTORS";
     let (labels, fields) = (text(lookup, LABELS, ""), text(lookup, FIELDS, ""));
     Ok(Detector {
         annotation: text(lookup, "REPAIR_SIDECAR_ANNOTATION", Detector::SIDECAR),

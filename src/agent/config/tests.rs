@@ -25,12 +25,11 @@ fn nothing_given_means_the_references_defaults() {
 fn the_settings_are_described_by_their_names() {
     let given =
         [("MONITORING_PORT", "0"), ("EXCLUDE_NAMESPACES", "a,b"), ("HOST_PROC", "/p"), ("AUDIT_INTERVAL", "5m")];
-    let text = read(&given).unwrap().describe("https://10.0.0.1:6443");
+    let text = read(&given).unwrap().describe(Some("https://10.0.0.1:6443")).join(" ");
     assert_eq!(
         text,
-        "CNI_AGENT_RUN_DIR=/var/run/istio-cni KUBERNETES_NODE_NAME=host-1 API_SERVER=https://10.0.0.1:6443 \
-         KUBECONFIG=/k MONITORING_PORT=none HEALTH_PORT=8000 PAGE_ADDRESS=127.0.0.1:15015 POD_NAMESPACE= POD_NAME= EXCLUDE_NAMESPACES=a,b \
-         REDIRECT_BACKEND=auto HISTORY_BYTES=4194304 TRACE_URL= LOG_OUTPUT_LEVEL=info,cni-plugin:info AUDIT_INTERVAL=300s HOST_PROC=/p STARTUP_TRACES=meshed STARTUP_LIMIT=600s CNI_BIN_SOURCE_DIR=/opt/cni/bin \
+        "CNI_AGENT_RUN_DIR=/var/run/istio-cni KUBERNETES_NODE_NAME=host-1 KUBECONFIG=/k MONITORING_PORT=none HEALTH_PORT=8000 PAGE_ADDRESS=127.0.0.1:15015 POD_NAMESPACE= POD_NAME= EXCLUDE_NAMESPACES=a,b \
+         REDIRECT_BACKEND=auto HISTORY_BYTES=4194304 TRACE_URL= LOG_OUTPUT_LEVEL=info,cni-plugin:info API_SERVER=https://10.0.0.1:6443 AUDIT_INTERVAL=300s HOST_PROC=/p STARTUP_TRACES=meshed STARTUP_LIMIT=600s CNI_BIN_SOURCE_DIR=/opt/cni/bin \
          CNI_BIN_TARGET_DIRS=/host/opt/cni/bin MOUNTED_CNI_NET_DIR=/host/etc/cni/net.d CHAINED_CNI_PLUGIN=true \
          CNI_CONF_NAME= ISTIO_OWNED_CNI_CONFIG_FILENAME= PLUGIN_KUBECONFIG=file KUBECONFIG_MODE=0600 REPAIR_MODE=none"
     );

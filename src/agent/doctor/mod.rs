@@ -55,7 +55,7 @@ pub struct Doctor {
     pub backend: Decision,
     pub installation: Option<Arc<Installation>>,
     pub telemetry: Telemetry,
-    /// The settings by their names, in one line; none of them is a secret.
+    /// The settings by their names, one in a line; none of them is a secret.
     pub settings: String,
     /// What has not come back since somebody looked.
     pub hanging: Hanging,

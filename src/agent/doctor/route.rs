@@ -73,7 +73,7 @@ pub fn routes(findings: Arc<Findings>) -> Router {
     let (settings, metrics) = (findings.clone(), findings.clone());
     Router::new()
         .route(PATH, get(move |Query(query): Query<HashMap<String, String>>| answer(findings.clone(), query)))
-        .route(SETTINGS_PATH, get(move || async move { text(settings.doctor.settings.replace(' ', "\n") + "\n") }))
+        .route(SETTINGS_PATH, get(move || async move { text(format!("{}\n", settings.doctor.settings)) }))
         .route(METRICS_PATH, get(move || async move { text(metrics.doctor.telemetry.metrics().render(None).1) }))
 }
 
