@@ -17,7 +17,7 @@ mod socket;
 
 pub use health::STALE;
 pub use place::Place;
-pub use route::{Findings, METRICS_PATH, PATH, SETTINGS_PATH, routes};
+pub use route::{BROKE_OFF, Findings, METRICS_PATH, PATH, SETTINGS_PATH, routes};
 
 use super::audit::States;
 use super::backend::Decision;

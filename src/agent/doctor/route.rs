@@ -21,6 +21,8 @@ pub const PATH: &str = "/api/v1/doctor";
 pub const SETTINGS_PATH: &str = "/api/v1/settings";
 /// Where its metrics are served besides, for bug reports: their port need not be reachable.
 pub const METRICS_PATH: &str = "/api/v1/metrics";
+/// What is said when nothing comes back.
+pub const BROKE_OFF: &str = "looking broke off or hangs: see the agent's log, and whether the node's disk hangs";
 /// How long a look counts.
 const FRESH: Duration = Duration::from_secs(1);
 /// How long somebody else's look is waited for: a little longer than its checks may take, and less than whoever asks
@@ -79,10 +81,9 @@ pub fn routes(findings: Arc<Findings>) -> Router {
 
 async fn answer(findings: Arc<Findings>, query: HashMap<String, String>) -> Response {
     let Some(pod) = query.get("pod") else {
-        let broke_off = "looking broke off or hangs: see the agent's log, and whether the node's disk hangs\n";
         return match findings.report().await {
             Some(report) => json(&report),
-            None => (StatusCode::INTERNAL_SERVER_ERROR, broke_off).into_response(),
+            None => (StatusCode::INTERNAL_SERVER_ERROR, format!("{BROKE_OFF}\n")).into_response(),
         };
     };
     match pod.split_once('/') {

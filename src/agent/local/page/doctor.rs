@@ -3,6 +3,7 @@
 use super::Page;
 use super::layout::{Mark, document, pill};
 use super::words::{TEXT, count, shown};
+use crate::agent::doctor::BROKE_OFF;
 use crate::domain::finding::{Finding, Report, Status};
 use crate::domain::runbook::Runbook;
 use axum::http::StatusCode;
@@ -15,9 +16,7 @@ pub(super) async fn page(page: &Page) -> Response {
     let frame = page.frame().await;
     let content = match &report {
         Some(report) => content(report),
-        None => {
-            html! { section class="card" { h1 { "Doctor" } p { "Looking broke off: this is a defect, please report it." } } }
-        }
+        None => nothing(),
     };
     document(&frame, StatusCode::OK, "Doctor", &content)
 }
@@ -25,10 +24,20 @@ pub(super) async fn page(page: &Page) -> Response {
 /// How long a page that is kept up to date leaves the node in peace, in milliseconds.
 const PAUSE_MS: u32 = 5_000;
 
+/// Nothing came back; the page asks again, as with findings.
+fn nothing() -> Markup {
+    html! {
+        div id="findings" data-live="" data-pause=(PAUSE_MS) {
+            section class="card" { h1 { "Doctor" } p { "There are no findings: " (BROKE_OFF) "." } }
+        }
+    }
+}
+
 fn content(report: &Report) -> Markup {
     let (wrong, rest): (Vec<&Finding>, Vec<&Finding>) = report.findings.iter().partition(|it| it.status.is_finding());
     let (mark, sentence) = match wrong.len() {
         0 => (Mark::Good, "Nothing is wrong with this node, as far as it can be found out.".to_owned()),
+        1 => (mark(report.worst()), "1 finding to look at.".to_owned()),
         found => (
             mark(report.worst()),
             format!("{} to look at, the first of which may explain the others.", count(found, "finding")),
@@ -105,6 +114,13 @@ mod tests {
         let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("no {text:?} in {page}"));
         assert!(at("1 finding to look at") < at("not ready: &lt;b&gt;") && at("agent.ready") < at("the kernel has it"));
         assert!(page.contains("&lt;script&gt;") && !page.contains("<script"));
+    }
+
+    #[test]
+    fn when_nothing_comes_back_it_says_where_to_look_as_the_json_does() {
+        let page = nothing().into_string();
+        assert!(page.contains(BROKE_OFF) && BROKE_OFF.contains("disk hangs"), "{page}");
+        assert!(page.contains("data-live") && !page.contains("defect"), "{page}");
     }
 
     #[test]
