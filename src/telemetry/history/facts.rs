@@ -50,7 +50,7 @@ impl Facts {
         self.spans += 1;
         self.reaches(span.start_time_unix_nano, span.end_time_unix_nano);
         self.pod_of(&span.attributes);
-        let kind = kind(&span.name);
+        let kind = kind(span);
         if self.about.is_empty() || (kind != Kind::Other && span.end_time_unix_nano >= self.about_ns) {
             self.about = about(span);
             self.about_ns = if kind == Kind::Other { 0 } else { span.end_time_unix_nano };
@@ -205,9 +205,9 @@ impl Facts {
     }
 }
 
-/// What a span of this name decides.
-fn kind(name: &str) -> Kind {
-    match name {
+/// What a span decides.
+fn kind(span: &Span) -> Kind {
+    match span.name.as_str() {
         "cni.add" => Kind::Add,
         "cni.del" => Kind::Del,
         "cni.check" => Kind::Check,
@@ -215,6 +215,8 @@ fn kind(name: &str) -> Kind {
         "repair.pod" => Kind::Repair,
         "validate" => Kind::Validation,
         "pod.startup" => Kind::Startup,
+        // The run of a validator that tells no spans of its own, as the kubelet reports it.
+        _ if text_attribute(&span.attributes, keys::VALIDATION_RESULT).is_some() => Kind::Validation,
         _ => Kind::Other,
     }
 }

@@ -287,3 +287,13 @@ fn kinds_have_words() {
         assert_eq!((Kind::from_name(kind.name()), kind as usize), (Some(kind), at));
     }
 }
+
+#[test]
+fn the_run_of_a_validator_that_tells_nothing_is_a_validation_and_another_containers_is_none() {
+    let history = History::new(DEFAULT_BYTES);
+    let [migrate, mut validator] = [1, 2].map(|number| call("pod.init", &pod("cart-0", &uid(number)), None));
+    validator.spans.iter_mut().for_each(|span| span.attributes.push(attribute(keys::VALIDATION_RESULT, "passed")));
+    [migrate, validator].iter().for_each(|batch| history.remember(batch));
+    let found = history.summaries(&Filter { kind: Some(Kind::Validation), ..Filter::default() }, 9);
+    assert_eq!(found.iter().map(|it| it.trace).collect::<Vec<_>>(), [TraceId::of_pod(&uid(2))]);
+}
