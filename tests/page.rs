@@ -16,6 +16,10 @@ mod live;
 mod pictures;
 #[path = "page/protections.rs"]
 mod protections;
+#[path = "repair/node.rs"]
+mod node;
+#[path = "page/recording.rs"]
+mod recording;
 #[path = "page/scene.rs"]
 mod scene;
 #[path = "page/story.rs"]

@@ -2,8 +2,8 @@
 //! (`make screenshots`), and looked at as far as a program can.
 
 use super::browser::{Browser, DESK, PHONE, Screen};
-use super::story;
-use serde_json::json;
+use super::story::{self, Story};
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// The width and the height that a PNG says it has.
@@ -34,7 +34,8 @@ fn brightness(browser: &Browser, picture: &[u8]) -> f64 {
 
 #[test]
 fn screenshots() {
-    let (scene, traces) = story::told();
+    let story = story::told();
+    let scene = &story.scene;
     let browser = Browser::start(DESK);
     let temporary = tempfile::tempdir().unwrap();
     let named = std::env::var_os("SCREENSHOTS").map(PathBuf::from);
@@ -45,16 +46,17 @@ fn screenshots() {
     for (name, screen, path) in [
         ("list", DESK, "/"),
         ("list-dark", dark, "/"),
-        ("trace", DESK, traces[0].as_str()),
-        ("trace-dark", dark, traces[0].as_str()),
-        ("failure", DESK, traces[1].as_str()),
+        ("trace", DESK, story.start.as_str()),
+        ("trace-dark", dark, story.start.as_str()),
+        ("failure", DESK, story.failure.as_str()),
         ("doctor", DESK, "/doctor"),
         ("list-phone", phone, "/"),
-        ("trace-phone", phone, traces[0].as_str()),
+        ("trace-phone", phone, story.start.as_str()),
     ] {
         browser.show_on(screen);
         browser.open(&scene.url(path));
         browser.wait_for("it listens", |page| page.text("#live") == "live");
+        assert!(!browser.text("body").contains("/tmp"), "{name} shows a path of a test");
         let widths = browser.value("[document.documentElement.scrollWidth, innerWidth]");
         assert_eq!(widths, json!([screen.width, screen.width]), "{name} scrolls sideways");
         let picture = browser.picture(false);
@@ -63,4 +65,37 @@ fn screenshots() {
         assert!(if screen.dark { bright < 0.3 } else { bright > 0.7 }, "{name} has a brightness of {bright}");
         std::fs::write(Path::new(directory).join(format!("{name}.png")), picture).unwrap();
     }
+    what_is_shown_agrees(&story, &browser);
+}
+
+/// One failed ADD, one repaired pod, one finding; what is counted is what is listed; and no time is more exact than the API
+/// server's.
+fn what_is_shown_agrees(story: &Story, browser: &Browser) {
+    browser.show_on(DESK);
+    browser.open(&story.scene.url("/"));
+    let numbers = browser.value(
+        "[...document.querySelectorAll('.tile')].map(it => [...it.children].map(part => part.textContent.trim()).join('|'))",
+    );
+    for says in ["ADDs|7|✓5 enrolled ✕1 failed –1 skipped", "Validations|4|✕1 failed ✓3 passed", "Repairs|1|✓1 done"]
+    {
+        assert!(numbers.as_array().unwrap().contains(&json!(says)), "{says}: {numbers:#}");
+    }
+    for (kind, count) in [("add", 7), ("repair", 1), ("validation", 3), ("startup", 2)] {
+        browser.open(&story.scene.url(&format!("/?kind={kind}")));
+        assert_eq!(browser.count(".trace"), count, "{kind}");
+    }
+    let trace = story.scene.json(&format!("/api/v1{}", story.start));
+    let spans = trace.pointer("/resourceSpans/0/scopeSpans/0/spans");
+    let spans = spans.unwrap_or_else(|| panic!("{trace:#}")).as_array().unwrap();
+    let time = |span: &Value, key: &str| span[key].as_str().unwrap().to_owned();
+    let root = spans.iter().find(|span| span["name"] == "pod.startup").unwrap();
+    for key in ["startTimeUnixNano", "endTimeUnixNano"] {
+        assert!(time(root, key).ends_with("000000000"), "{root:#}");
+    }
+    let add = spans.iter().find(|span| span["name"] == "cni.add").unwrap();
+    let sandbox = spans.iter().find(|span| span["name"] == "pod.sandbox").unwrap();
+    assert!(time(sandbox, "startTimeUnixNano") < time(add, "startTimeUnixNano"), "{add:#}");
+    assert!(time(add, "endTimeUnixNano") < time(sandbox, "endTimeUnixNano"), "{add:#}");
+    browser.open(&story.scene.url("/doctor"));
+    assert_eq!(browser.count("[data-key='wrong'] > li"), 1, "{}", browser.text("#findings"));
 }

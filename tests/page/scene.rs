@@ -57,7 +57,7 @@ impl Scene {
     }
 
     /// The same on a node that is there already.
-    fn of(node: Node, api: Api, environment: &[(&str, &str)]) -> Scene {
+    pub fn of(node: Node, api: Api, environment: &[(&str, &str)]) -> Scene {
         node.write_kubeconfig(&format!("http://{}", api.address));
         loopback();
         let mut all = vec![("PAGE_ADDRESS", "127.0.0.1:0"), ("AUDIT_INTERVAL", "0")];
@@ -98,19 +98,27 @@ impl Scene {
         object["metadata"]["name"] = json!(name);
         object["metadata"]["uid"] = json!(uid);
         self.api.put(&object);
-        let args = format!(
-            "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME={name};K8S_POD_INFRA_CONTAINER_ID=cafe{number};K8S_POD_UID={uid}"
-        );
-        self.node.environment.retain(|(key, _)| key != "CNI_ARGS" && key != "CNI_CONTAINERID");
-        self.node.environment.push(("CNI_ARGS".to_owned(), args));
-        self.node.environment.push(("CNI_CONTAINERID".to_owned(), format!("cafe{number}")));
         let namespace = Namespace::new();
         namespace.ip("addr add 10.1.0.5/32 dev lo");
-        self.node.call("ADD", &namespace.path());
+        self.add_pod(&object, &namespace);
         let trace = TraceId::of_pod(&uid).to_hex();
         // The plugin's own part comes after its answer.
         self.wait_for_trace(&trace, "cni.add");
         trace
+    }
+
+    /// A real ADD of a pod that the API server has, in its namespace; what is told of it may come later.
+    pub fn add_pod(&mut self, object: &Value, namespace: &Namespace) {
+        let said = |key: &str| object["metadata"][key].as_str().unwrap().to_owned();
+        let (name, uid) = (said("name"), said("uid"));
+        let container = format!("cafe{}", uid.replace('-', ""));
+        let args = format!(
+            "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME={name};K8S_POD_INFRA_CONTAINER_ID={container};K8S_POD_UID={uid}"
+        );
+        self.node.environment.retain(|(key, _)| key != "CNI_ARGS" && key != "CNI_CONTAINERID");
+        self.node.environment.push(("CNI_ARGS".to_owned(), args));
+        self.node.environment.push(("CNI_CONTAINERID".to_owned(), container));
+        self.node.call("ADD", &namespace.path());
     }
 
     /// Waits until a trace has a span of this name.

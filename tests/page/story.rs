@@ -1,70 +1,114 @@
-//! A node as it may look in the afternoon, for the README's pictures: real ADDs, and what a kubelet and a validator would
-//! have told besides.
+//! A node as it may look in the afternoon, for the README's pictures. Nothing of it is painted: recorded starts are played
+//! to the real agent, the ADDs are real, and so is the repair of a pod that started without rules.
 
-use super::scene::{Scene, Told, failed, log, now_ns, text};
+use super::node::{self, Sandbox};
+use super::recording::{Step, play, second, steps};
+use super::scene::{Scene, now_ns};
+use super::support::api::Api;
+use super::support::{Namespace, Node, eventually, pod};
 use istio_cni_otel::domain::identity::TraceId;
-use serde_json::json;
+use serde_json::{Value, json};
 
-/// The scene, and the paths of a pod's start and of a failure.
-pub fn told() -> (Scene, Vec<String>) {
-    let mut scene = Scene::start(&[]);
-    for (number, name) in
-        ["cart-6b7f9-kx2lp", "checkout-59d4c-9fj2m", "payment-7c6d5-q8w4z", "search-0", "search-1"].iter().enumerate()
-    {
-        scene.add(name, 10 + number as u16, json!({}));
+/// What happened, and what it needs to stay so.
+pub struct Story {
+    pub scene: Scene,
+    /// The paths of a pod's start and of a failure.
+    pub start: String,
+    pub failure: String,
+    _pods: Vec<Namespace>,
+    _repaired: Sandbox,
+}
+
+/// A node agent's settings: pods are repaired, and nobody is at the collector's address.
+const SETTINGS: [(&str, &str); 3] = [
+    ("AUDIT_INTERVAL", "5m"),
+    ("REPAIR_REPAIR_PODS", "true"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317"),
+];
+
+/// Tells it all.
+pub fn told() -> Story {
+    let place = tempfile::Builder::new().prefix("istio-cni").rand_bytes(0).tempdir_in("/run").unwrap();
+    let mut scene = Scene::of(Node::with_run_dir(place), Api::start(), &SETTINGS);
+    scene.agent.wait_for("ms after the start");
+    let mut pods = Vec::new();
+    for (number, name) in ["cart-6b7f9-kx2lp", "checkout-59d4c-9fj2m", "search-0"].iter().enumerate() {
+        pods.push(add(&mut scene, &meshed(name, number, json!({}))));
     }
-    let broken =
-        scene.add("orders-84bb-7tqhn", 40, json!({"traffic.sidecar.istio.io/excludeInboundPorts": "8080,none"}));
-    scene.add("batch-importer-28c9f", 41, json!({"sidecar.istio.io/inject": "false"}));
-    let start = scene.add("web-0", 50, json!({}));
-    pod_start(&scene, &start);
-    repair(&scene);
-    (scene, vec![format!("/traces/{start}"), format!("/traces/{broken}")])
+    let broken = meshed("orders-84bb-7tqhn", 40, json!({"traffic.sidecar.istio.io/excludeInboundPorts": "8080,none"}));
+    pods.push(add(&mut scene, &broken));
+    let outside = meshed("batch-importer-28c9f", 41, json!({"sidecar.istio.io/inject": "false"}));
+    pods.push(add(&mut scene, &outside));
+    let repaired = repair(&scene);
+    let begins = now_ns() / 1_000_000_000 + 1;
+    let mut both = steps("native-sidecar", "payment-7c6d5-q8w4z", &uid(50), begins);
+    both.extend(steps("normal", "web-0", &uid(51), begins + 6));
+    play(both, |step| match step {
+        Step::Put(object) => scene.api.put(&object),
+        Step::Add(object) => pods.push(call(&mut scene, &object)),
+    });
+    let trace = |number| TraceId::of_pod(&uid(number)).to_hex();
+    [50, 51].iter().for_each(|number| scene.wait_for_trace(&trace(*number), "pod.startup"));
+    eventually("nobody takes the telemetry", || {
+        let findings = scene.json("/api/v1/doctor")["findings"].clone();
+        findings.as_array().unwrap().iter().any(|it| it["status"] == "warning").then_some(())
+    });
+    let path = |number| format!("/traces/{}", trace(number));
+    Story { scene, start: path(51), failure: path(40), _pods: pods, _repaired: repaired }
 }
 
-/// What happened around the ADD of a pod: it was scheduled before, and its containers started after.
-fn pod_start(scene: &Scene, trace: &str) {
-    let id = TraceId::from_hex(trace).unwrap();
-    let told = Told { trace: id, pod: ("shop", "web-0"), began_ns: now_ns() - 1_600_000_000 };
-    let s = 1_000_000;
-    let mut root = told.span(0, 0, "pod.startup", 0, 9 * s + 400_000);
-    root.span_id = id.root_span().0.to_vec();
-    let mut spans = vec![root.clone()];
-    let mut under = |number, name: &str, from, to| {
-        let mut span = told.span(number, 0, name, from, to);
-        span.parent_span_id.clone_from(&root.span_id);
-        spans.push(span);
+fn uid(number: usize) -> String {
+    format!("{number:08x}-2222-4333-8444-555555555555")
+}
+
+/// A pod that has just been made.
+fn meshed(name: &str, number: usize, annotations: Value) -> Value {
+    let mut object = pod(annotations);
+    object["metadata"]["name"] = json!(name);
+    object["metadata"]["uid"] = json!(uid(number));
+    object["metadata"]["creationTimestamp"] = json!(ago(0));
+    object
+}
+
+/// So many seconds ago, as the API server writes it.
+fn ago(seconds: u64) -> String {
+    second(now_ns() / 1_000_000_000 - seconds) + "Z"
+}
+
+/// The pod's ADD, and its namespace, which stays.
+fn call(scene: &mut Scene, object: &Value) -> Namespace {
+    let namespace = Namespace::new();
+    namespace.ip("addr add 10.1.0.5/32 dev lo");
+    scene.add_pod(object, &namespace);
+    namespace
+}
+
+/// The same of a pod that the API server does not have yet.
+fn add(scene: &mut Scene, object: &Value) -> Namespace {
+    scene.api.put(object);
+    let namespace = call(scene, object);
+    scene.wait_for_trace(&TraceId::of_pod(object["metadata"]["uid"].as_str().unwrap()).to_hex(), "cni.add");
+    namespace
+}
+
+/// A pod that started before the plugin was there, and that is put right.
+fn repair(scene: &Scene) -> Sandbox {
+    let sandbox = Sandbox::new(1);
+    let mut early = node::pod(1);
+    early["metadata"]["name"] = json!("inventory-5f6c-m2p7d");
+    early["metadata"]["creationTimestamp"] = json!(ago(4));
+    let ended = |exit: u8, from: String, container: &str| {
+        json!({"terminated": {"exitCode": exit, "reason": if exit == 0 { "Completed" } else { "Error" },
+            "startedAt": from, "finishedAt": ago(0), "containerID": container}})
     };
-    under(21, "pod.schedule", 0, s);
-    under(22, "pod.sandbox", s, 2 * s);
-    under(23, "pod.init istio-validation", 2 * s, 3 * s);
-    under(24, "pod.image web", 3 * s, 7 * s);
-    under(25, "pod.container istio-proxy", 7 * s, 8 * s);
-    under(26, "pod.container web", 7 * s + 500_000, 9 * s);
-    let mut validate = told.span(27, 23, "validate", 2 * s + 80_000, 2 * s + 104_000);
-    validate.attributes.push(text("istio_cni.validation.result", "passed"));
-    let said = log(&spans[4], 3_900_000, 9, "Successfully pulled image \"registry.example/web:1.4\" in 3.9s");
-    spans.push(validate);
-    scene.tell(spans, vec![said]);
-    scene.wait_for_trace(trace, "pod.startup");
-}
-
-/// A pod that started too early, and was put right.
-fn repair(scene: &Scene) {
-    let told =
-        Told { trace: TraceId([0x5a; 16]), pod: ("shop", "inventory-5f6c-m2p7d"), began_ns: now_ns() - 60_000_000 };
-    let validate = failed(
-        told.span(1, 9, "pod.init istio-validation", 0, 5_000),
-        "redirect_missing",
-        "a connection to 127.0.0.6:15002 met nobody: nothing redirects in this pod",
-    );
-    let mut repair = told.span(2, 9, "repair.pod", 20_000, 27_000);
-    repair.attributes.push(text("istio_cni.repair.result", "success"));
-    let steps = [
-        told.span(3, 2, "repair.netns", 20_100, 21_900),
-        told.span(4, 2, "rules.apply", 22_000, 25_600),
-        told.span(5, 2, "rules.verify", 25_700, 26_900),
-    ];
-    scene.tell([validate, repair].into_iter().chain(steps).collect(), Vec::new());
-    scene.wait_for_trace(&told.trace.to_hex(), "repair.pod");
+    let mut runs = |count: u8, state: Value, last: Value| {
+        early["status"]["initContainerStatuses"] = json!([
+            {"name": "istio-validation", "restartCount": count, "state": state, "lastState": last}]);
+        scene.api.put(&early);
+    };
+    let failed = ended(126, ago(2), "containerd://1");
+    runs(0, json!({"waiting": {"reason": "CrashLoopBackOff"}}), failed.clone());
+    scene.agent.wait_for_metric("istio_cni_repair_pods_repaired_total{type=\"repair\",result=\"success\"}", 1.0);
+    runs(1, ended(0, ago(0), "containerd://2"), failed);
+    sandbox
 }

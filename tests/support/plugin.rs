@@ -61,7 +61,11 @@ pub struct Answer {
 impl Node {
     /// A node without agent and API server. Waits are as short as a busy machine allows, so that tests are.
     pub fn new() -> Node {
-        let run_dir = tempfile::tempdir().unwrap();
+        Node::with_run_dir(tempfile::tempdir().unwrap())
+    }
+
+    /// The same with this run directory.
+    pub fn with_run_dir(run_dir: tempfile::TempDir) -> Node {
         let configuration = json!({
             "cniVersion": "1.0.0", "name": "k8s-pod-network", "type": "istio-cni", "plugin_log_level": "debug",
             "cni_agent_run_dir": run_dir.path(), "ambient_enabled": false, "exclude_namespaces": ["kube-system"],
