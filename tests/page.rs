@@ -12,16 +12,18 @@ mod findings;
 mod hostile;
 #[path = "page/live.rs"]
 mod live;
+#[path = "repair/node.rs"]
+mod node;
 #[path = "page/pictures.rs"]
 mod pictures;
 #[path = "page/protections.rs"]
 mod protections;
-#[path = "repair/node.rs"]
-mod node;
 #[path = "page/recording.rs"]
 mod recording;
 #[path = "page/scene.rs"]
 mod scene;
+#[path = "page/secrets.rs"]
+mod secrets;
 #[path = "page/story.rs"]
 mod story;
 mod support;
