@@ -81,7 +81,7 @@ pub enum ApiError {
     )]
     Client { server: String, source: kube::Error },
     #[error(
-        "the program {command:?}, which the kubeconfig names (exec), gave no credentials: {reason}; see whether kubectl get nodes works, or use another kubeconfig"
+        "the program {command:?}, which the kubeconfig names (exec), gave no credentials: {reason}; look whether kubectl get nodes works, or set KUBECONFIG to another one"
     )]
     Credentials { command: String, reason: String },
     #[error("the request could not be made: this is a defect, please report it")]
